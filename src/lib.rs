@@ -1,1 +1,24 @@
-//! aiq
+//! aiq: a fleet of AI inference workers and the terminal tools to operate it, in one binary.
+//!
+//! The modules in reading order: [`cli`] and [`config`] are what a person may say, and the checked
+//! structs that come of it. [`protocol`] is every shape that crosses a socket. [`client`] is a typed
+//! HTTP client of a coordinator, [`telemetry`] the logs. [`coordinator`] and [`worker`] are the two
+//! servers. [`monitor`], [`load`], [`infer`] and [`up`] are the tools. [`commands`] ties each
+//! command to its part.
+//!
+//! Imports run one way: `protocol` ← `client`, `inference`, `scheduler` ← `coordinator`, `worker`,
+//! `monitor`, `load` ← `up`, `main`; a test holds this. See `docs/architecture.md`.
+
+pub mod cli;
+pub mod client;
+pub mod commands;
+pub mod config;
+pub mod coordinator;
+pub mod infer;
+pub mod load;
+pub mod models;
+pub mod monitor;
+pub mod protocol;
+pub mod telemetry;
+pub mod up;
+pub mod worker;

@@ -1,1 +1,1 @@
-
+//! What crosses processes: real binaries, real sockets.

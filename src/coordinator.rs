@@ -1,0 +1,14 @@
+//! The coordinator: wiring and run().
+
+use std::process::ExitCode;
+
+use crate::cli::CoordinatorArgs;
+
+/// Runs it to its end.
+///
+/// # Errors
+/// What it could not do, for a person.
+#[expect(clippy::unused_async, reason = "under construction")]
+pub async fn run(args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not there yet: {args:?}")
+}

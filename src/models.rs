@@ -1,0 +1,14 @@
+//! Lists, downloads and checks models.
+
+use std::process::ExitCode;
+
+use crate::cli::ModelsArgs;
+
+/// Runs it to its end.
+///
+/// # Errors
+/// What it could not do, for a person.
+#[expect(clippy::unused_async, reason = "under construction")]
+pub async fn run(args: ModelsArgs) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not there yet: {args:?}")
+}

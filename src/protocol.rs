@@ -1,0 +1,31 @@
+//! The shared model and protocol: every shape that crosses a socket between clients, coordinator,
+//! workers, the monitor and the load tool.
+//!
+//! Owns the types, their JSON, their validation and the names of routes and headers. It does no
+//! I/O, reads no clock of its own accord and imports nothing else of this crate. What a request
+//! *means* to a model belongs to `inference`; where it goes belongs to `scheduler`.
+//!
+//! Shapes of the base contract (`/infer`, `/queue/stats`, …) may gain fields and never lose, rename
+//! or retype one: people's scripts read them.
+
+mod event;
+mod problem;
+mod result;
+pub mod routes;
+mod stats;
+mod task;
+mod worker;
+
+pub use event::{Event, EventKind, Snapshot};
+pub use problem::{Problem, ProblemCode};
+pub use result::{Accepted, Attempt, AttemptOutcome, InferResponse, ModelRef, ModelSource, Scores, TaskResult};
+pub use stats::{
+    ByPriority, Counters, LatencySummary, QueueStats, RunState, Status, TaskCount, TaskStatus, WorkerPerformance,
+    WorkersPerformance,
+};
+pub use task::{InferRequest, Options, Priority, RequestId, TaskType};
+pub use worker::{
+    BreakerState, Capability, ControlCommand, CrashScope, FaultSettings, Heartbeat, HeartbeatReply, ModelState,
+    RegisterReply, RegisterWorker, ServiceTime, TaskStats, WorkerAction, WorkerActionReply, WorkerDetail, WorkerHealth,
+    WorkerId, WorkerState, Workers,
+};

@@ -1,0 +1,178 @@
+//! What comes back: the answer to a request, its scores, and the attempts it took.
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
+
+use super::{RequestId, TaskType, WorkerId};
+
+/// Where a model's weights came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelSource {
+    /// The Hugging Face hub, or its cache on disk.
+    Hub,
+    /// A folder that the operator named.
+    Folder,
+    /// Compiled into the binary.
+    Embedded,
+    /// No model at all: answers at once, for measuring the path to it.
+    Noop,
+}
+
+/// Which model answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct ModelRef {
+    /// The repository or folder name, such as `distilbert-mini-sst2`.
+    pub id: String,
+    /// The commit or content hash, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Where it came from.
+    pub source: ModelSource,
+}
+
+/// Labels with their scores, best first. A JSON object whose order is the ranking.
+#[derive(Clone, Debug, Default, PartialEq, ToSchema)]
+#[schema(value_type = std::collections::HashMap<String, f64>)]
+pub struct Scores(pub Vec<(String, f64)>);
+
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (label, score) in &self.0 {
+            map.serialize_entry(label, score)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Scores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Scores;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of labels and scores")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scores, A::Error> {
+                let mut out = Vec::with_capacity(map.size_hint().unwrap_or(0).min(1024));
+                while let Some(entry) = map.next_entry()? {
+                    out.push(entry);
+                }
+                Ok(Scores(out))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// What the model said, and who ran it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskResult {
+    /// The best label, text or image.
+    pub prediction: String,
+    /// How sure the model is: a probability, or the similarity itself for `clip_text_similarity`.
+    pub confidence: f64,
+    /// CLIP tasks: each candidate's cosine similarity, best first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub similarities: Option<Scores>,
+    /// Who computed it.
+    pub worker_id: WorkerId,
+    /// What was asked.
+    pub task_type: TaskType,
+    /// The model's display name; ` (mini)` behind it for a small one.
+    pub model_info: String,
+    /// The top-k labels with their probabilities, best first.
+    #[serde(default)]
+    pub scores: Scores,
+    /// Whether a fallback model answered in place of the full-size one.
+    #[serde(default)]
+    pub degraded: bool,
+    /// Which weights, exactly.
+    pub model: ModelRef,
+}
+
+/// How one attempt at a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    /// It was answered.
+    Success,
+    /// The worker crashed, or said that it failed.
+    Failed,
+    /// No connection, or one that broke.
+    ConnectionLost,
+    /// The attempt's own time-out passed.
+    Timeout,
+    /// The worker had no room; not held against it.
+    Busy,
+    /// The input was refused; no other worker would take it either.
+    Rejected,
+    /// No longer needed: another attempt won, the client left, or the worker drained.
+    Cancelled,
+}
+
+/// One attempt at a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// Who tried.
+    pub worker: WorkerId,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// The answer to a request. All times are in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InferResponse {
+    /// The request's id, the client's or ours.
+    pub request_id: RequestId,
+    /// What the model said.
+    pub result: TaskResult,
+    /// Time since the coordinator accepted the request.
+    pub latency: f64,
+    /// Attempts beyond the first.
+    pub retry_count: u32,
+    /// Time before the (last) attempt began, plus the wait in the worker's batch queue.
+    #[serde(default)]
+    pub queue_time: f64,
+    /// Time the model computed the batch that this request was in.
+    #[serde(default)]
+    pub inference_time: f64,
+    /// How many requests that batch had.
+    #[serde(default)]
+    pub batch_size: u32,
+    /// Every attempt, in order.
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+}
+
+/// The answer to an async submission, and of a result that is still pending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Accepted {
+    /// The request's id.
+    pub request_id: RequestId,
+    /// `queued` or `running`.
+    pub status: String,
+    /// Where the result will be.
+    pub result_url: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_keep_their_order() {
+        let text = r#"{"zebra":0.7,"ant":0.2,"moth":0.1}"#;
+        let scores: Scores = serde_json::from_str(text).unwrap();
+        assert_eq!(scores.0[0].0, "zebra");
+        assert_eq!(serde_json::to_string(&scores).unwrap(), text);
+    }
+}

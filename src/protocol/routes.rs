@@ -1,0 +1,59 @@
+//! Names of routes and headers, so that servers and clients can't drift apart.
+
+/// `POST`: submit and wait for the result. Coordinator and worker.
+pub const INFER: &str = "/infer";
+/// `POST`: submit; `202` with the place where the result will be.
+pub const INFER_ASYNC: &str = "/infer/async";
+/// `POST`: as [`INFER`], at high priority.
+pub const PRIORITY_INFER: &str = "/priority/infer";
+/// `GET` the result of an async request (`?wait=SECONDS` long-polls); `DELETE` cancels it.
+pub const RESULT: &str = "/result/{request_id}";
+/// `GET`: system summary.
+pub const STATUS: &str = "/status";
+/// `GET`: queue and worker statistics.
+pub const QUEUE_STATS: &str = "/queue/stats";
+/// `GET`: per-worker performance.
+pub const WORKERS_PERFORMANCE: &str = "/workers/performance";
+/// `GET`: the process is alive.
+pub const LIVEZ: &str = "/livez";
+/// `GET`: it accepts work; `503` while starting or draining.
+pub const READYZ: &str = "/readyz";
+/// `GET`: a worker's health.
+pub const HEALTH: &str = "/health";
+/// `GET`: Prometheus metrics.
+pub const METRICS: &str = "/metrics";
+/// `GET`: server-sent events for monitors.
+pub const EVENTS: &str = "/events";
+/// `GET`: OpenAPI 3.1 document.
+pub const OPENAPI: &str = "/openapi.json";
+/// `GET`: the same, readable.
+pub const DOCS: &str = "/docs";
+/// `GET` lists workers; `POST` registers one.
+pub const WORKERS: &str = "/workers";
+/// `GET`: one worker; `DELETE`: it leaves.
+pub const WORKER: &str = "/workers/{worker_id}";
+/// `GET`: server-sent commands from coordinator to worker.
+pub const WORKER_CONTROL: &str = "/workers/{worker_id}/control";
+/// `POST`: a worker's heartbeat.
+pub const WORKER_HEARTBEAT: &str = "/workers/{worker_id}/heartbeat";
+/// `POST`: `kill`, `revive`, `drain` or `resume`.
+pub const WORKER_ACTION: &str = "/workers/{worker_id}/{action}";
+/// `PUT`: the faults a worker injects.
+pub const WORKER_FAULTS: &str = "/workers/{worker_id}/faults";
+
+/// The caller's request id; echoed in every answer.
+pub const X_REQUEST_ID: &str = "x-request-id";
+/// `high`, `normal` or `low`; the body's field wins.
+pub const X_AIQ_PRIORITY: &str = "x-aiq-priority";
+/// What is left of the request's time budget, in milliseconds.
+pub const X_AIQ_DEADLINE_MS: &str = "x-aiq-deadline-ms";
+
+/// The path of one result.
+pub fn result(request_id: &super::RequestId) -> String {
+    RESULT.replace("{request_id}", request_id.as_str())
+}
+
+/// The path of one of a worker's routes, for example [`WORKER_CONTROL`].
+pub fn worker(route: &str, worker_id: &super::WorkerId) -> String {
+    route.replace("{worker_id}", worker_id.as_str())
+}

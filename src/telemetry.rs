@@ -1,0 +1,164 @@
+//! Logs: structured JSON through tracing-appender, daily files, bounded in number; and
+//! `task_operations.log` with one line for each finished task.
+//!
+//! Nothing of a request's body is ever logged. Nothing is written to standard output or standard
+//! error here: the terminal belongs to people, and to the screens.
+
+use std::path::Path;
+
+use serde::Serialize;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, filter};
+
+use crate::cli::LogLevel;
+use crate::config::LogConfig;
+use crate::protocol::{AttemptOutcome, Priority, RequestId, TaskType, WorkerId};
+
+/// Target of the task log's events; everything else goes to the process's own file.
+const TASK_TARGET: &str = "aiq::task_operations";
+/// Lines waiting to be written; beyond that they are dropped and counted, never waited for.
+const BUFFERED_LINES: usize = 64 * 1024;
+
+/// Keeps the writing threads alive; what is buffered is written when it is dropped.
+#[derive(Debug)]
+#[must_use = "logs stop when this is dropped"]
+pub struct LogGuard {
+    _guards: Vec<WorkerGuard>,
+}
+
+/// Why logging can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The folder can't be used.
+    #[error("can't write logs to {dir}: {reason}; choose another folder with --log-dir")]
+    Folder {
+        /// Which.
+        dir: String,
+        /// Why.
+        reason: String,
+    },
+    /// Logging was started before.
+    #[error("logging was started twice in one process")]
+    Twice,
+}
+
+/// Starts logging to `DIR/NAME.DATE.log`, and the task log to `DIR/task_operations.log` where this
+/// process is one that finishes tasks (the coordinator).
+///
+/// # Errors
+/// [`LogError`] where the folder can't be written.
+pub fn init(config: &LogConfig, name: &str, tasks: TaskLog) -> Result<LogGuard, LogError> {
+    let (main, main_guard) = daily(config, name)?;
+    let mut guards = vec![main_guard];
+    let level = match config.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // Libraries are quieter than we are: their debug output is not about the fleet.
+    let ours = filter::Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("aiq", level);
+    let main = json_layer(main).with_filter(ours.with_target(TASK_TARGET, LevelFilter::OFF));
+    let tasks = match tasks {
+        TaskLog::None => None,
+        TaskLog::Written => {
+            let (writer, guard) = task_file(&config.dir)?;
+            guards.push(guard);
+            Some(json_layer(writer).with_filter(filter::Targets::new().with_target(TASK_TARGET, LevelFilter::INFO)))
+        }
+    };
+    tracing_subscriber::registry().with(main).with(tasks).try_init().map_err(|_| LogError::Twice)?;
+    Ok(LogGuard { _guards: guards })
+}
+
+/// Whether this process writes the task log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskLog {
+    /// It finishes no tasks.
+    None,
+    /// It does.
+    Written,
+}
+
+/// One finished task.
+#[derive(Debug, Serialize)]
+pub struct TaskRecord<'a> {
+    /// Its id.
+    pub request_id: &'a RequestId,
+    /// What it was.
+    pub task: TaskType,
+    /// How urgent.
+    pub priority: Priority,
+    /// Who answered, or tried last.
+    pub worker: Option<&'a WorkerId>,
+    /// Seconds since it was accepted.
+    pub latency: f64,
+    /// Seconds until a worker got it.
+    pub queue_time: f64,
+    /// Attempts beyond the first.
+    pub retry_count: u32,
+    /// `success`, or the problem's code.
+    pub outcome: &'a str,
+    /// How the last attempt ended, where there was one.
+    pub last_attempt: Option<AttemptOutcome>,
+}
+
+/// Writes one line of the task log.
+pub fn task_finished(record: &TaskRecord<'_>) {
+    tracing::info!(
+        target: TASK_TARGET,
+        request_id = record.request_id.as_str(),
+        task_type = record.task.as_str(),
+        priority = record.priority.as_str(),
+        worker_id = record.worker.map_or("", WorkerId::as_str),
+        latency = record.latency,
+        queue_time = record.queue_time,
+        retry_count = record.retry_count,
+        outcome = record.outcome,
+    );
+}
+
+fn json_layer<S>(writer: NonBlocking) -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(writer)
+}
+
+fn daily(config: &LogConfig, name: &str) -> Result<(NonBlocking, WorkerGuard), LogError> {
+    std::fs::create_dir_all(&config.dir).map_err(|e| folder_error(&config.dir, &e))?;
+    let appender = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix(name)
+        .filename_suffix("log")
+        .max_log_files(config.files as usize)
+        .build(&config.dir)
+        .map_err(|e| folder_error(&config.dir, &e))?;
+    Ok(non_blocking(appender))
+}
+
+/// The task log has one fixed name, for people's scripts; it is cut off by size, not by day.
+fn task_file(dir: &Path) -> Result<(NonBlocking, WorkerGuard), LogError> {
+    let file = bounded::BoundedFile::open(dir.join("task_operations.log")).map_err(|e| folder_error(dir, &e))?;
+    Ok(non_blocking(file))
+}
+
+fn non_blocking<W: std::io::Write + Send + 'static>(writer: W) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).lossy(true).finish(writer)
+}
+
+fn folder_error(dir: &Path, error: &dyn std::fmt::Display) -> LogError {
+    LogError::Folder { dir: dir.display().to_string(), reason: error.to_string() }
+}
+
+mod bounded;

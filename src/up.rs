@@ -1,0 +1,14 @@
+//! A whole fleet on this machine.
+
+use std::process::ExitCode;
+
+use crate::cli::UpArgs;
+
+/// Runs it to its end.
+///
+/// # Errors
+/// What it could not do, for a person.
+#[expect(clippy::unused_async, reason = "under construction")]
+pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not there yet: {args:?}")
+}
