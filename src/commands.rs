@@ -4,13 +4,16 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use crate::cli::Command;
-use crate::{coordinator, infer, load, models, monitor, up, worker};
+use crate::{coordinator, infer, load, models, monitor, process, up, worker};
 
 /// Runs a command.
 ///
 /// # Errors
 /// What it could not do, for a person.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    if !process::end_with_parent() {
+        anyhow::bail!("the process that started this one is gone");
+    }
     match command {
         Command::Up(args) => block_on(up::run(args)),
         Command::Infer(args) => block_on(infer::run(args)),

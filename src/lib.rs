@@ -18,6 +18,7 @@ pub mod infer;
 pub mod load;
 pub mod models;
 pub mod monitor;
+pub mod process;
 pub mod protocol;
 pub mod telemetry;
 pub mod up;

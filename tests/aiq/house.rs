@@ -15,13 +15,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("inference", &["cli", "config", "protocol"]),
     ("scheduler", &["config", "protocol"]),
     ("coordinator", &["cli", "client", "config", "protocol", "scheduler", "telemetry"]),
-    ("worker", &["cli", "client", "config", "inference", "protocol", "telemetry"]),
+    ("worker", &["cli", "client", "config", "inference", "process", "protocol", "telemetry"]),
     ("monitor", &["cli", "client", "config", "protocol"]),
     ("load", &["cli", "client", "config", "protocol"]),
     ("infer", &["cli", "client", "config", "protocol"]),
     ("models", &["cli", "config", "inference", "protocol"]),
-    ("up", &["cli", "client", "config", "monitor", "protocol"]),
-    ("commands", &["cli", "coordinator", "infer", "load", "models", "monitor", "up", "worker"]),
+    ("process", &[]),
+    ("up", &["cli", "client", "config", "monitor", "process", "protocol"]),
+    ("commands", &["cli", "coordinator", "infer", "load", "models", "monitor", "process", "up", "worker"]),
 ];
 
 /// Crates that only some places may name: crate, and the prefixes of the paths that may.
