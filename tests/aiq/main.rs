@@ -2,3 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on should say where")]
 
 mod house;
+#[allow(dead_code, reason = "each topic takes what it needs")]
+mod support;
