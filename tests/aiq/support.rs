@@ -12,21 +12,21 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longest wait for anything: machines are shared and slow, a hang must still end.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running aiq process. Dropping it kills it.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
     /// Where it listens, for a server.
-    pub url: String,
+    pub(crate) url: String,
     /// Its working directory, with its logs.
-    pub dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 /// A command of the built binary, in a folder of its own, with none of the caller's settings.
-pub fn aiq(args: &[&str]) -> (Command, TempDir) {
+pub(crate) fn aiq(args: &[&str]) -> (Command, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_aiq"));
     command.args(args).current_dir(dir.path()).env_clear().env("HOME", dir.path());
@@ -35,19 +35,19 @@ pub fn aiq(args: &[&str]) -> (Command, TempDir) {
 
 impl Process {
     /// Starts a server and waits until it says where it listens.
-    pub fn serve(args: &[&str]) -> Self {
+    pub(crate) fn serve(args: &[&str]) -> Self {
         Self::serve_with(args, &[])
     }
 
     /// The same, with environment variables.
-    pub fn serve_with(args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn serve_with(args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut process = Self::start_with(args, env);
         process.url = process.line_after("listening on ");
         process
     }
 
     /// Starts any command; its standard output can be read with [`Self::line_after`].
-    pub fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
         let (mut command, dir) = aiq(args);
         command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
@@ -59,7 +59,7 @@ impl Process {
     }
 
     /// Waits for a line that holds `marker`, and returns what stands behind it.
-    pub fn line_after(&self, marker: &str) -> String {
+    pub(crate) fn line_after(&self, marker: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -70,16 +70,16 @@ impl Process {
         }
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         nix::sys::signal::kill(self.pid(), signal).unwrap();
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the process ends", || self.child.try_wait().unwrap())
     }
 }
@@ -93,25 +93,25 @@ impl Drop for Process {
 
 /// An HTTP answer, whatever its status.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: ureq::http::HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|e| panic!("{e}: {} {}", self.status, String::from_utf8_lossy(&self.body)))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 }
 
 /// A request with a body (or none) and headers.
-pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, ureq::Error> {
+pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, ureq::Error> {
     let agent = ureq::Agent::new_with_config(
         ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build(),
     );
@@ -126,17 +126,17 @@ pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> R
     Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: bytes })
 }
 
-pub fn get(url: &str) -> Reply {
+pub(crate) fn get(url: &str) -> Reply {
     send("GET", url, &[], &[]).unwrap()
 }
 
 /// Posts text as JSON.
-pub fn post(url: &str, json: impl AsRef<str>) -> Reply {
+pub(crate) fn post(url: &str, json: impl AsRef<str>) -> Reply {
     send("POST", url, &[("content-type", "application/json")], json.as_ref().as_bytes()).unwrap()
 }
 
 /// Asks again and again until there is an answer. For states that can only be asked for.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
