@@ -5,6 +5,7 @@
 //! configuration file: `config` merges defaults < file < environment < flags.
 
 mod coordinator;
+mod health;
 mod infer;
 mod load;
 mod models;
@@ -16,6 +17,7 @@ mod worker;
 use clap::{Parser, Subcommand};
 
 pub use coordinator::CoordinatorArgs;
+pub use health::HealthArgs;
 pub use infer::{InferArgs, InferTask};
 pub use load::LoadArgs;
 pub use models::{ModelsArgs, ModelsCommand};
@@ -46,6 +48,8 @@ pub enum Command {
     Load(LoadArgs),
     /// List, download or check models
     Models(ModelsArgs),
+    /// Ask a coordinator or a worker whether it is ready; exit code 0 if so
+    Health(HealthArgs),
     /// Run the coordinator: takes requests, queues them, gives them to workers
     ServeCoordinator(CoordinatorArgs),
     /// Run a worker: a supervisor and the process that serves models

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use crate::cli::Command;
-use crate::{coordinator, infer, load, models, monitor, process, up, worker};
+use crate::{coordinator, health, infer, load, models, monitor, process, up, worker};
 
 /// Runs a command.
 ///
@@ -20,6 +20,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => block_on(monitor::run(args)),
         Command::Load(args) => block_on(load::run(args)),
         Command::Models(args) => block_on(models::run(args)),
+        Command::Health(args) => block_on(health::run(args)),
         Command::ServeCoordinator(args) => block_on(coordinator::run(args)),
         Command::ServeWorker(args) => block_on(worker::run(args)),
     }

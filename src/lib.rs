@@ -3,7 +3,7 @@
 //! The modules in reading order: [`cli`] and [`config`] are what a person may say, and the checked
 //! structs that come of it. [`protocol`] is every shape that crosses a socket. [`client`] is a typed
 //! HTTP client of a coordinator, [`telemetry`] the logs. [`coordinator`] and [`worker`] are the two
-//! servers. [`monitor`], [`load`], [`infer`] and [`up`] are the tools. [`commands`] ties each
+//! servers. [`monitor`], [`load`], [`infer`], [`health`] and [`up`] are the tools. [`commands`] ties each
 //! command to its part.
 //!
 //! Imports run one way: `protocol` ← `client`, `inference`, `scheduler` ← `coordinator`, `worker`,
@@ -14,6 +14,7 @@ pub mod client;
 pub mod commands;
 pub mod config;
 pub mod coordinator;
+pub mod health;
 pub mod infer;
 pub mod load;
 pub mod models;

@@ -18,11 +18,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("worker", &["cli", "client", "config", "inference", "process", "protocol", "telemetry"]),
     ("monitor", &["cli", "client", "config", "protocol"]),
     ("load", &["cli", "client", "config", "protocol"]),
+    ("health", &["cli", "client", "protocol"]),
     ("infer", &["cli", "client", "config", "protocol"]),
     ("models", &["cli", "config", "inference", "protocol"]),
     ("process", &[]),
     ("up", &["cli", "client", "config", "monitor", "process", "protocol"]),
-    ("commands", &["cli", "coordinator", "infer", "load", "models", "monitor", "process", "up", "worker"]),
+    ("commands", &["cli", "coordinator", "health", "infer", "load", "models", "monitor", "process", "up", "worker"]),
 ];
 
 /// Crates that only some places may name: crate, and the prefixes of the paths that may.
