@@ -7,12 +7,14 @@
 mod access;
 mod coordinator;
 mod file;
+mod scheduler;
 mod span;
 mod worker;
 
 pub use access::{Access, Scope, Token};
-pub use coordinator::{CoordinatorConfig, SchedulerConfig};
+pub use coordinator::CoordinatorConfig;
 pub use file::File;
+pub use scheduler::SchedulerConfig;
 pub use span::Span;
 pub use worker::{ModelsFrom, WorkerConfig};
 

@@ -21,6 +21,7 @@ pub mod models;
 pub mod monitor;
 pub mod process;
 pub mod protocol;
+pub mod scheduler;
 pub mod telemetry;
 pub mod up;
 pub mod worker;

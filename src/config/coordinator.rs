@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{Access, ConfigError, File, LogConfig, http_url, in_range};
+use super::{Access, ConfigError, File, LogConfig, SchedulerConfig, http_url, in_range};
 use crate::cli::CoordinatorArgs;
 
 /// Everything the coordinator needs to know, checked.
@@ -31,39 +31,6 @@ pub struct CoordinatorConfig {
     pub access: Access,
     /// Where logs go.
     pub log: LogConfig,
-}
-
-/// Parameters of the pure scheduler. Times are durations; the clock comes in as an argument.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SchedulerConfig {
-    /// Most requests that wait.
-    pub queue_capacity: usize,
-    /// Most bytes of waiting requests.
-    pub queue_bytes: usize,
-    /// Time budget of a request that names none.
-    pub default_timeout: Duration,
-    /// Attempts after the first.
-    pub max_retries: u32,
-    /// A worker's lease: without a heartbeat for this long it is lost.
-    pub lease: Duration,
-    /// Without a heartbeat for this long it is suspect and gets nothing new.
-    pub suspect_after: Duration,
-    /// How often workers send heartbeats.
-    pub heartbeat: Duration,
-}
-
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        Self {
-            queue_capacity: 10_000,
-            queue_bytes: 256 << 20,
-            default_timeout: Duration::from_millis(crate::protocol::InferRequest::DEFAULT_TIMEOUT_MS),
-            max_retries: 3,
-            lease: Duration::from_secs(5),
-            suspect_after: Duration::from_secs(3),
-            heartbeat: Duration::from_secs(1),
-        }
-    }
 }
 
 impl CoordinatorConfig {
