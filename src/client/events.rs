@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Client, JsonEvents};
-use crate::protocol::{Event, EventKind, routes};
+use crate::protocol::{Event, routes};
 
 /// What the stream tells its reader.
 #[derive(Debug)]
@@ -75,15 +75,10 @@ impl EventStream {
 
     fn received(&mut self, event: Event) -> Feed {
         self.failures = 0;
-        // A stream's first snapshot carries the number of the last event before it, so that the
-        // next one follows on; a lower number means that the coordinator is another process now.
-        let snapshot = matches!(event.kind, EventKind::Snapshot(_));
-        let missed = match self.last_seq {
-            Some(last) if event.seq > last + 1 => event.seq - last - 1,
-            _ => 0,
-        };
+        // A lower number than the last means that the coordinator is another process now.
+        let missed = self.last_seq.map_or(0, |last| event.seq.saturating_sub(last + 1));
         self.last_seq = Some(event.seq);
-        if missed > 0 && !(snapshot && self.last_seq.is_none()) {
+        if missed > 0 {
             self.held = Some(Box::new(event));
             return Feed::Missed(missed);
         }
@@ -96,5 +91,50 @@ impl EventStream {
         let doubled = Self::BACKOFF_MIN.saturating_mul(1 << (self.failures - 1).min(8));
         self.pause = doubled.min(Self::BACKOFF_MAX);
         Feed::Lost { reason, retry_in: self.pause, attempt: self.failures }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::ClientConfig;
+
+    fn joined(seq: u64) -> String {
+        format!("data: {{\"seq\":{seq},\"at_ms\":0,\"event\":\"worker_joined\",\"worker\":\"w\"}}\n\n")
+    }
+
+    /// A server whose n-th connection sends the n-th text as an event stream and closes.
+    async fn server(texts: Vec<String>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for text in texts {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                let _ = socket.read(&mut head).await.unwrap();
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                socket.write_all(format!("{head}{text}").as_bytes()).await.unwrap();
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_gap_is_told_and_a_broken_stream_is_opened_again() {
+        let first = format!(": keep-alive\n\n{}{}", joined(7), joined(10));
+        let url = server(vec![first, joined(12)]).await;
+        let mut stream = crate::client::Client::try_new(&ClientConfig::new(url)).unwrap().events();
+        assert!(matches!(stream.next().await, Feed::Connected));
+        assert!(matches!(stream.next().await, Feed::Event(e) if e.seq == 7));
+        assert!(matches!(stream.next().await, Feed::Missed(2)));
+        assert!(matches!(stream.next().await, Feed::Event(e) if e.seq == 10));
+        assert!(matches!(stream.next().await, Feed::Lost { attempt: 1, .. }));
+        assert!(matches!(stream.next().await, Feed::Connected));
+        // What happened while it was away counts as missed.
+        assert!(matches!(stream.next().await, Feed::Missed(1)));
+        assert!(matches!(stream.next().await, Feed::Event(e) if e.seq == 12));
     }
 }
