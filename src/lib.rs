@@ -2,9 +2,9 @@
 //!
 //! The modules in reading order: [`cli`] and [`config`] are what a person may say, and the checked
 //! structs that come of it. [`protocol`] is every shape that crosses a socket. [`client`] is a typed
-//! HTTP client of a coordinator, [`telemetry`] the logs. [`coordinator`] and [`worker`] are the two
-//! servers. [`monitor`], [`load`], [`infer`], [`health`] and [`up`] are the tools. [`commands`] ties each
-//! command to its part.
+//! HTTP client of a coordinator, [`telemetry`] the logs, [`inference`] the models. [`coordinator`] and
+//! [`worker`] are the two servers. [`monitor`], [`load`], [`infer`], [`health`] and [`up`] are the tools.
+//! [`commands`] ties each command to its part.
 //!
 //! Imports run one way: `protocol` ← `client`, `inference`, `scheduler` ← `coordinator`, `worker`,
 //! `monitor`, `load` ← `up`, `main`; a test holds this. See `docs/architecture.md`.
@@ -16,6 +16,7 @@ pub mod config;
 pub mod coordinator;
 pub mod health;
 pub mod infer;
+pub mod inference;
 pub mod load;
 pub mod models;
 pub mod monitor;

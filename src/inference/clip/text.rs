@@ -1,0 +1,112 @@
+//! CLIP's text tower: a causal transformer, read out where the text ends.
+
+use super::config::{TextConfig, activation};
+use crate::inference::encoder::{Encoder, EncoderSpec, LayerNames, NormOrder, layer_norm, linear};
+use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
+use crate::inference::model::{Context, chunks};
+use crate::inference::source::LoadError;
+use crate::inference::weights::{Table, Weights};
+
+/// Most tokens in one pass: it bounds the buffers, and a larger product is not faster.
+const MAX_TOKENS: usize = 2_048;
+
+/// Names of a layer's tensors in both towers.
+pub(super) const LAYER_NAMES: LayerNames = LayerNames {
+    qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    output: "self_attn.out_proj",
+    attention_norm: "layer_norm1",
+    feed_forward: ["mlp.fc1", "mlp.fc2"],
+    feed_forward_norm: "layer_norm2",
+};
+
+/// Position of the end of text: the first of the highest token id, as the original implementation has it.
+pub(super) fn end_of_text(ids: &[u32]) -> usize {
+    let highest = ids.iter().copied().max().unwrap_or_default();
+    ids.iter().position(|&id| id == highest).unwrap_or_default()
+}
+
+/// The text tower with its projection into the joint space.
+pub(in crate::inference) struct TextTower {
+    words: Table,
+    positions: Table,
+    encoder: Encoder,
+    final_norm: LayerNorm,
+    projection: Linear,
+    width: usize,
+}
+
+impl TextTower {
+    pub(in crate::inference) fn load(
+        weights: &Weights,
+        config: &TextConfig,
+        projection: usize,
+    ) -> Result<Self, LoadError> {
+        let width = config.hidden_size;
+        if !width.is_multiple_of(config.num_attention_heads * 16) {
+            let reason = format!(
+                "{} heads for a width of {width}: a head must be a multiple of 16 wide",
+                config.num_attention_heads
+            );
+            return Err(LoadError::config(reason));
+        }
+        let positions = "text_model.embeddings.position_embedding.weight";
+        weights.expect_shape(positions, &[config.max_position_embeddings, width])?;
+        let words = weights.table("text_model.embeddings.token_embedding.weight")?;
+        weights.expect_shape("text_model.embeddings.token_embedding.weight", &[words.rows(), width])?;
+        let spec = EncoderSpec {
+            layers: config.num_hidden_layers,
+            width,
+            hidden: config.intermediate_size,
+            attention: Attention {
+                heads: config.num_attention_heads,
+                head_width: width / config.num_attention_heads,
+                mask: Mask::Causal,
+            },
+            activation: activation(&config.hidden_act)?,
+            order: NormOrder::Pre,
+            epsilon: config.layer_norm_eps,
+            names: LAYER_NAMES,
+        };
+        Ok(Self {
+            words,
+            positions: weights.table(positions)?,
+            encoder: Encoder::load(weights, "text_model.encoder.layers", &spec)?,
+            final_norm: layer_norm(weights, "text_model.final_layer_norm", width, config.layer_norm_eps)?,
+            projection: linear(weights, &["text_projection".to_owned()], projection, width)?,
+            width,
+        })
+    }
+
+    /// Rows of the embedding table.
+    pub(super) fn vocabulary(&self) -> usize {
+        self.words.rows()
+    }
+
+    /// Width of the joint space.
+    pub(super) fn projection(&self) -> usize {
+        self.projection.outputs()
+    }
+
+    /// Projections (not normalised), one row for each sequence of token ids.
+    pub(in crate::inference) fn forward(&self, context: &mut Context, sequences: &[&[u32]]) -> Vec<f32> {
+        let mut rows = Vec::with_capacity(sequences.len() * self.projection());
+        for sequences in chunks(sequences, MAX_TOKENS, |sequence| sequence.len()) {
+            let Context { compute, buffers } = context;
+            let ranges = buffers.embed(&self.words, &self.positions, sequences);
+            self.encoder.forward(compute, &mut buffers.encoder, &ranges);
+            let mut ends: Vec<f32> = ranges
+                .iter()
+                .zip(sequences)
+                .flat_map(|(range, ids)| {
+                    &buffers.encoder.states[(range.start + end_of_text(ids)) * self.width..][..self.width]
+                })
+                .copied()
+                .collect();
+            self.final_norm.forward(compute, &mut ends);
+            let from = rows.len();
+            rows.resize(from + sequences.len() * self.projection(), 0.0);
+            self.projection.forward(compute, &ends, &mut rows[from..], Epilogue::default());
+        }
+        rows
+    }
+}

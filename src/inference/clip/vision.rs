@@ -1,0 +1,183 @@
+//! CLIP's picture side: the vision transformer (Dosovitskiy et al. 2021), or a map over MobileNetV2's features.
+
+use std::sync::Arc;
+
+use super::config::{Config, VisionConfig, activation, preprocess};
+use super::text::LAYER_NAMES;
+use crate::inference::encoder::{Encoder, EncoderSpec, NormOrder, layer_norm, linear};
+use crate::inference::image::{Pixels, Preprocess};
+use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
+use crate::inference::mobilenet_v2;
+use crate::inference::model::Context;
+use crate::inference::source::{Files, LoadError, Loader};
+use crate::inference::weights::Weights;
+
+/// Pictures in one pass: it bounds the buffers, and a larger product is not faster.
+const MAX_PICTURES: usize = 8;
+/// Present where there is a vision transformer.
+const CLASS_EMBEDDING: &str = "vision_model.embeddings.class_embedding";
+
+/// Pictures into the joint space.
+pub(super) enum PictureTower {
+    /// The vision transformer with its preprocessing.
+    Transformer(Box<VisionTransformer>, Preprocess),
+    /// A linear map over pooled convolutional features.
+    Convolutional { backbone: Arc<mobilenet_v2::Network>, preprocess: Preprocess, projection: Linear },
+}
+
+impl PictureTower {
+    pub(super) fn load(weights: &Weights, config: &Config, files: &Files, loader: &Loader) -> Result<Self, LoadError> {
+        if weights.has(CLASS_EMBEDDING) {
+            let tower = VisionTransformer::load(weights, &config.vision, config.projection_dim)?;
+            return Ok(Self::Transformer(Box::new(tower), preprocess(files, config.vision.image_size)?));
+        }
+        let (backbone, preprocess) = loader.backbone(files)?;
+        let projection =
+            linear(weights, &["visual_projection".to_owned()], config.projection_dim, backbone.features())?;
+        Ok(Self::Convolutional { backbone, preprocess, projection })
+    }
+
+    pub(super) fn preprocess(&self) -> &Preprocess {
+        match self {
+            Self::Transformer(_, preprocess) | Self::Convolutional { preprocess, .. } => preprocess,
+        }
+    }
+
+    /// Projections (not normalised), one row for each picture.
+    pub(super) fn forward(&self, context: &mut Context, pictures: &[&Pixels]) -> Vec<f32> {
+        match self {
+            Self::Transformer(tower, _) => {
+                let mut rows = Vec::new();
+                let mut numbers = std::mem::take(&mut context.buffers.picture);
+                for pictures in pictures.chunks(MAX_PICTURES) {
+                    let normalised: Vec<Vec<f32>> = pictures
+                        .iter()
+                        .map(|picture| {
+                            picture.normalised(&mut numbers);
+                            numbers.clone()
+                        })
+                        .collect();
+                    let normalised: Vec<&[f32]> = normalised.iter().map(Vec::as_slice).collect();
+                    rows.extend(tower.forward(context, &normalised));
+                }
+                context.buffers.picture = numbers;
+                rows
+            }
+            Self::Convolutional { backbone, projection, .. } => {
+                let pooled = mobilenet_v2::pooled_features(backbone, pictures, context);
+                let mut rows = vec![0f32; pictures.len() * projection.outputs()];
+                projection.forward(&context.compute, &pooled, &mut rows, Epilogue::default());
+                rows
+            }
+        }
+    }
+}
+
+/// The vision transformer with its projection into the joint space.
+pub(in crate::inference) struct VisionTransformer {
+    /// Class embedding plus the first position.
+    class: Vec<f32>,
+    /// Positions of the patches.
+    positions: Vec<f32>,
+    patches: Linear,
+    pre_norm: LayerNorm,
+    encoder: Encoder,
+    post_norm: LayerNorm,
+    projection: Linear,
+    width: usize,
+    side: usize,
+    patch: usize,
+}
+
+impl VisionTransformer {
+    pub(in crate::inference) fn load(
+        weights: &Weights,
+        config: &VisionConfig,
+        projection: usize,
+    ) -> Result<Self, LoadError> {
+        let VisionConfig {
+            hidden_size: width, num_attention_heads: heads, image_size: side, patch_size: patch, ..
+        } = *config;
+        if !width.is_multiple_of(heads * 16) || patch == 0 || !side.is_multiple_of(patch) {
+            let reason =
+                format!("{heads} heads for a width of {width}, {patch} pixel patches for {side}: they don't divide it");
+            return Err(LoadError::config(reason));
+        }
+        let count = (side / patch) * (side / patch);
+        let positions = weights.shaped("vision_model.embeddings.position_embedding.weight", &[count + 1, width])?;
+        let mut class = weights.shaped(CLASS_EMBEDDING, &[width])?;
+        class.iter_mut().zip(&positions).for_each(|(x, position)| *x += position);
+        // From [out][channel][y][x] to [out][y][x][channel], the order of a patch in a picture of pixels.
+        let kernel = "vision_model.embeddings.patch_embedding.weight";
+        weights.expect_shape(kernel, &[width, 3, patch, patch])?;
+        let table = weights.table(kernel)?;
+        let mut filter = vec![0f32; 3 * patch * patch];
+        let patches = Linear::pack(width, filter.len(), &[], |output, into| {
+            table.read(output, &mut filter);
+            for (pixel, channels) in into.chunks_exact_mut(3).enumerate() {
+                for (channel, weight) in channels.iter_mut().enumerate() {
+                    *weight = filter[channel * patch * patch + pixel];
+                }
+            }
+        });
+        let epsilon = config.layer_norm_eps;
+        let spec = EncoderSpec {
+            layers: config.num_hidden_layers,
+            width,
+            hidden: config.intermediate_size,
+            attention: Attention { heads, head_width: width / heads, mask: Mask::Full },
+            activation: activation(&config.hidden_act)?,
+            order: NormOrder::Pre,
+            epsilon,
+            names: LAYER_NAMES,
+        };
+        Ok(Self {
+            class,
+            positions: positions[width..].to_vec(),
+            patches,
+            // The checkpoint spells it so.
+            pre_norm: layer_norm(weights, "vision_model.pre_layrnorm", width, epsilon)?,
+            encoder: Encoder::load(weights, "vision_model.encoder.layers", &spec)?,
+            post_norm: layer_norm(weights, "vision_model.post_layernorm", width, epsilon)?,
+            projection: linear(weights, &["visual_projection".to_owned()], projection, width)?,
+            width,
+            side,
+            patch,
+        })
+    }
+
+    /// Projections (not normalised), one row for each picture of `side × side × 3` normalised numbers.
+    pub(in crate::inference) fn forward(&self, context: &mut Context, pictures: &[&[f32]]) -> Vec<f32> {
+        let Context { compute, buffers } = context;
+        let Self { width, side, patch, .. } = *self;
+        let across = side / patch;
+        let count = across * across;
+        let mut rows = Vec::with_capacity(pictures.len() * side * side * 3);
+        for picture in pictures {
+            for (y, x) in (0..count).map(|index| (index / across, index % across)) {
+                for line in 0..patch {
+                    let start = ((y * patch + line) * side + x * patch) * 3;
+                    rows.extend_from_slice(&picture[start..][..patch * 3]);
+                }
+            }
+        }
+        let mut embedded = vec![0f32; pictures.len() * count * width];
+        self.patches.forward(compute, &rows, &mut embedded, Epilogue::default());
+        drop(rows);
+        let states = &mut buffers.encoder.states;
+        states.clear();
+        for patches in embedded.chunks_exact(count * width) {
+            states.extend_from_slice(&self.class);
+            states.extend(patches.iter().zip(&self.positions).map(|(x, position)| x + position));
+        }
+        self.pre_norm.forward(compute, states);
+        let ranges: Vec<_> = (0..pictures.len()).map(|index| index * (count + 1)..(index + 1) * (count + 1)).collect();
+        self.encoder.forward(compute, &mut buffers.encoder, &ranges);
+        let mut classes: Vec<f32> =
+            ranges.iter().flat_map(|range| &buffers.encoder.states[range.start * width..][..width]).copied().collect();
+        self.post_norm.forward(compute, &mut classes);
+        let mut rows = vec![0f32; pictures.len() * self.projection.outputs()];
+        self.projection.forward(compute, &classes, &mut rows, Epilogue::default());
+        rows
+    }
+}

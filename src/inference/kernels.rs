@@ -1,0 +1,97 @@
+//! The arithmetic of the networks on CPUs: packed linear layers, attention, layer norm, depthwise convolution.
+//!
+//! Stock candle re-packs weights at every product and convolves channel by channel; these kernels pack once, fuse what
+//! follows a product into its store, and run a ragged batch without padding. Each has a plain Rust version that is always
+//! right and is what the vector versions (chosen at run time by what the processor has) are tested against. This is the
+//! only part of the crate with `unsafe` code; it knows nothing of models, files or tensors of candle.
+
+#![expect(unsafe_code, reason = "vector instructions and buffers shared by threads; each block says why it is sound")]
+
+mod activation;
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod depthwise;
+mod linear;
+mod norm;
+mod pool;
+mod shared;
+mod tile;
+
+#[cfg(test)]
+mod tests;
+
+pub use activation::Activation;
+pub use attention::{Attention, Mask};
+pub use depthwise::Depthwise;
+pub use linear::{Epilogue, Linear};
+pub use norm::LayerNorm;
+pub use pool::Pool;
+
+/// Which instructions the kernels use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Whatever the compiler made of plain Rust.
+    Plain,
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F beside AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// The best that this processor has.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return if is_x86_feature_detected!("avx512f") { Self::Avx512 } else { Self::Avx2 };
+        }
+        Self::Plain
+    }
+
+    /// Every one that this processor can run, the plain one first.
+    pub fn available() -> Vec<Self> {
+        match Self::detect() {
+            Self::Plain => vec![Self::Plain],
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => vec![Self::Plain, Self::Avx2],
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => vec![Self::Plain, Self::Avx2, Self::Avx512],
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn has_avx2(self) -> bool {
+        self != Self::Plain
+    }
+
+    /// Name for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+/// What a kernel runs on: the worker's threads and the instructions to use.
+pub struct Compute {
+    /// The worker's threads.
+    pub pool: Pool,
+    /// The instructions to use.
+    pub isa: Isa,
+}
+
+impl Compute {
+    /// A pool of `threads` (at least one) and the best instructions there are.
+    pub fn new(threads: usize) -> Self {
+        Self { pool: Pool::new(threads.max(1)), isa: Isa::detect() }
+    }
+}

@@ -1,0 +1,350 @@
+//! MobileNetV2 (Sandler et al. 2018) in timm's `mobilenetv2_100` layout, for `image_classification`.
+//!
+//! Symmetric padding and batch norms of epsilon 1e-5, as timm has them (Google's checkpoints pad otherwise and are not
+//! read). Batch norms are folded into the convolutions when the weights are packed; pictures go through one at a time in
+//! NHWC, so that activations stay in the cache. `clip` uses the same network's pooled features for its small picture tower.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::image::{CropRounding, Pixels, Preprocess};
+use super::kernels::{Activation, Compute, Depthwise, Epilogue, Linear};
+use super::labels::imagenet_labels;
+use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
+use super::request::{InputError, Request};
+use super::source::{Files, LoadError};
+use super::weights::{Weights, WeightsError};
+
+/// Epsilon of timm's batch norms.
+const EPSILON: f32 = 1e-5;
+/// Stride of the first block of each stage.
+const STAGE_STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
+/// Input side of the full-size network: anything smaller is a stand-in.
+const FULL_SIDE: usize = 224;
+
+/// What is read of timm's `config.json`.
+#[derive(Deserialize)]
+pub(super) struct Config {
+    architecture: String,
+    #[serde(default)]
+    label_names: Vec<String>,
+    #[serde(default)]
+    label_descriptions: HashMap<String, String>,
+    pretrained_cfg: PretrainedConfig,
+}
+
+#[derive(Deserialize)]
+struct PretrainedConfig {
+    input_size: [usize; 3],
+    #[serde(default)]
+    interpolation: String,
+    #[serde(default = "whole")]
+    crop_pct: f64,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+impl Config {
+    /// How a picture becomes the network's input.
+    pub(super) fn preprocess(&self) -> Result<Preprocess, LoadError> {
+        let PretrainedConfig { input_size: [channels, height, width], interpolation, crop_pct, mean, std } =
+            &self.pretrained_cfg;
+        if self.architecture != "mobilenetv2_100" || *channels != 3 || height != width {
+            let reason = format!(
+                "{} with input {channels}×{height}×{width}; mobilenetv2_100 over square RGB pictures is known",
+                self.architecture
+            );
+            return Err(LoadError::config(reason));
+        }
+        if interpolation != "bicubic" {
+            return Err(LoadError::config(format!("interpolation \"{interpolation}\"; bicubic is known")));
+        }
+        Ok(Preprocess {
+            // As timm: the crop is `crop_pct` of what the picture is scaled to.
+            scale_to: (*height as f64 / crop_pct).floor() as usize,
+            side: *height,
+            rounding: CropRounding::HalfEven,
+            mean: *mean,
+            std: *std,
+        })
+    }
+}
+
+/// The network without its preprocessing.
+pub(super) struct Network {
+    stem: Linear,
+    blocks: Vec<Block>,
+    head: Linear,
+    classifier: Linear,
+}
+
+struct Block {
+    expand: Option<Linear>,
+    depthwise: Depthwise,
+    project: Linear,
+    residual: bool,
+}
+
+/// Buffers of a forward pass, kept between pictures.
+#[derive(Default)]
+pub(super) struct Buffers {
+    input: Vec<f32>,
+    state: Vec<f32>,
+    expanded: Vec<f32>,
+    convolved: Vec<f32>,
+    next: Vec<f32>,
+}
+
+impl Buffers {
+    /// Numbers held.
+    pub(super) fn capacity(&self) -> usize {
+        [&self.input, &self.state, &self.expanded, &self.convolved, &self.next].map(Vec::capacity).iter().sum()
+    }
+}
+
+impl Network {
+    pub(super) fn load(weights: &Weights) -> Result<Self, WeightsError> {
+        let mut blocks = Vec::new();
+        for (stage, stage_stride) in STAGE_STRIDES.into_iter().enumerate() {
+            for index in 0.. {
+                let prefix = format!("blocks.{stage}.{index}");
+                if !weights.has(&format!("{prefix}.conv_dw.weight")) {
+                    break;
+                }
+                blocks.push(Block::load(weights, &prefix, if index == 0 { stage_stride } else { 1 })?);
+            }
+        }
+        let stem = Folded::load(weights, "conv_stem", "bn1")?;
+        let head = pointwise(weights, "conv_head", "bn2")?;
+        let labels = weights.shape("classifier.weight")?.first().copied().unwrap_or_default();
+        let classifier = super::encoder::linear(weights, &["classifier".to_owned()], labels, head.outputs())?;
+        // From [out][channel][3][3] to [out][3][3][channel], the order in which `columns` lays out the picture.
+        let stem = Linear::pack(stem.outputs, 27, &stem.bias, |output, into| {
+            for (tap, pixel) in into.chunks_exact_mut(3).enumerate() {
+                for (channel, weight) in pixel.iter_mut().enumerate() {
+                    *weight = stem.weights[output * 27 + channel * 9 + tap];
+                }
+            }
+        });
+        Ok(Self { stem, blocks, head, classifier })
+    }
+
+    /// Width of the pooled features.
+    pub(super) fn features(&self) -> usize {
+        self.head.outputs()
+    }
+
+    /// Number of classes.
+    pub(super) fn labels(&self) -> usize {
+        self.classifier.outputs()
+    }
+
+    /// Pooled features of one square picture of `side × side × 3` normalised numbers.
+    pub(super) fn pooled(&self, compute: &Compute, buffers: &mut Buffers, picture: &[f32], side: usize) -> Vec<f32> {
+        let Buffers { input, state, expanded, convolved, next } = buffers;
+        let mut side = columns(picture, side, input);
+        state.resize(side * side * self.stem.outputs(), 0.0);
+        self.stem.forward(compute, input, state, Epilogue::activation(Activation::Relu6));
+        for block in &self.blocks {
+            let pixels = side * side;
+            let wide = if let Some(expand) = &block.expand {
+                expanded.resize(pixels * expand.outputs(), 0.0);
+                expand.forward(compute, state, expanded, Epilogue::activation(Activation::Relu6));
+                &*expanded
+            } else {
+                &*state
+            };
+            let out_side = block.depthwise.output_size(side);
+            convolved.resize(out_side * out_side * block.depthwise.channels(), 0.0);
+            block.depthwise.forward(compute, wide, convolved, [side, side]);
+            next.resize(out_side * out_side * block.project.outputs(), 0.0);
+            let epilogue = if block.residual { Epilogue::residual(state) } else { Epilogue::default() };
+            block.project.forward(compute, convolved, next, epilogue);
+            std::mem::swap(state, next);
+            side = out_side;
+        }
+        let features = self.features();
+        expanded.resize(side * side * features, 0.0);
+        self.head.forward(compute, state, expanded, Epilogue::activation(Activation::Relu6));
+        let mut pooled = vec![0f32; features];
+        for pixel in expanded.chunks_exact(features) {
+            pooled.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x);
+        }
+        let count = (side * side) as f32;
+        for x in &mut pooled {
+            *x /= count;
+        }
+        pooled
+    }
+
+    /// Logits of pooled features (any number of rows).
+    pub(super) fn classify(&self, compute: &Compute, pooled: &[f32]) -> Vec<f32> {
+        let mut logits = vec![0f32; pooled.len() / self.features() * self.labels()];
+        self.classifier.forward(compute, pooled, &mut logits, Epilogue::default());
+        logits
+    }
+}
+
+impl Block {
+    fn load(weights: &Weights, prefix: &str, stride: usize) -> Result<Self, WeightsError> {
+        let name = |part: &str| format!("{prefix}.{part}");
+        // A depthwise separable block (the first stage) has no expansion, and its norms are counted from there.
+        let expands = weights.has(&name("conv_pwl.weight"));
+        let [expand_norm, depthwise_norm, project_norm] =
+            if expands { ["bn1", "bn2", "bn3"] } else { ["", "bn1", "bn2"] };
+        let expand = if expands { Some(pointwise(weights, &name("conv_pw"), &name(expand_norm))?) } else { None };
+        let project = if expands { "conv_pwl" } else { "conv_pw" };
+        let project = pointwise(weights, &name(project), &name(project_norm))?;
+        let Folded { weights: filters, bias, .. } = Folded::load(weights, &name("conv_dw"), &name(depthwise_norm))?;
+        let depthwise = Depthwise::new(&filters, bias, stride);
+        let inputs = expand.as_ref().map_or(depthwise.channels(), Linear::inputs);
+        let residual = stride == 1 && inputs == project.outputs();
+        Ok(Self { expand, depthwise, project, residual })
+    }
+}
+
+/// A convolution with its batch norm multiplied in.
+struct Folded {
+    outputs: usize,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Folded {
+    fn load(weights: &Weights, convolution: &str, norm: &str) -> Result<Self, WeightsError> {
+        let name = format!("{convolution}.weight");
+        let outputs = weights.shape(&name)?.first().copied().unwrap_or_default();
+        let mut filters = weights.vector(&name)?;
+        let per_output = filters.len() / outputs.max(1);
+        let part = |part: &str| weights.shaped(&format!("{norm}.{part}"), &[outputs]);
+        let (scale, shift) = (part("weight")?, part("bias")?);
+        let (mean, variance) = (part("running_mean")?, part("running_var")?);
+        let mut bias = Vec::with_capacity(outputs);
+        for (output, filter) in filters.chunks_exact_mut(per_output.max(1)).enumerate() {
+            let factor = scale[output] / (variance[output] + EPSILON).sqrt();
+            for weight in filter {
+                *weight *= factor;
+            }
+            bias.push(shift[output] - mean[output] * factor);
+        }
+        Ok(Self { outputs, weights: filters, bias })
+    }
+}
+
+/// A 1×1 convolution: over pictures in NHWC it is a linear layer for each pixel.
+fn pointwise(weights: &Weights, convolution: &str, norm: &str) -> Result<Linear, WeightsError> {
+    let Folded { outputs, weights, bias } = Folded::load(weights, convolution, norm)?;
+    Ok(Linear::from_rows(&weights, outputs, &bias))
+}
+
+/// Lays out the 3×3 neighbourhoods of every second pixel as rows of 27 (stride 2, padding 1); returns the new side.
+fn columns(picture: &[f32], side: usize, rows: &mut Vec<f32>) -> usize {
+    let out_side = side.div_ceil(2);
+    rows.clear();
+    rows.reserve(out_side * out_side * 27);
+    for out_y in 0..out_side {
+        for out_x in 0..out_side {
+            for tap in 0..3 {
+                let Some(y) = (2 * out_y + tap).checked_sub(1).filter(|&y| y < side) else {
+                    rows.extend_from_slice(&[0.0; 9]);
+                    continue;
+                };
+                let line = &picture[y * side * 3..][..side * 3];
+                let left = 6 * out_x;
+                if out_x > 0 && left + 6 <= line.len() {
+                    rows.extend_from_slice(&line[left - 3..left + 6]);
+                } else {
+                    for x in 0..3 {
+                        match (2 * out_x + x).checked_sub(1).filter(|&x| x < side) {
+                            Some(x) => rows.extend_from_slice(&line[3 * x..3 * x + 3]),
+                            None => rows.extend_from_slice(&[0.0; 3]),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    out_side
+}
+
+/// A picture classifier: preprocessing, network and the names of its classes.
+pub(super) struct MobileNetV2 {
+    card: Card,
+    preprocess: Preprocess,
+    network: Arc<Network>,
+    labels: Vec<String>,
+}
+
+/// Loads a model from its files.
+pub(super) fn load(files: &Files) -> Result<MobileNetV2, LoadError> {
+    let config: Config = files.config("config.json")?;
+    let preprocess = config.preprocess()?;
+    let network = Arc::new(Network::load(&files.weights()?)?);
+    let labels = labels(config.label_names, &config.label_descriptions, network.labels())?;
+    let degraded = preprocess.side < FULL_SIDE;
+    Ok(MobileNetV2 { card: Card::new("MobileNetV2", files.reference(), degraded), preprocess, network, labels })
+}
+
+/// Names of the classes; timm's config on the hub has none for ImageNet-1k, whose names are in the binary.
+fn labels(names: Vec<String>, descriptions: &HashMap<String, String>, count: usize) -> Result<Vec<String>, LoadError> {
+    if names.len() == count {
+        // timm writes WordNet ids where it has descriptions for them.
+        return Ok(names.into_iter().map(|name| descriptions.get(&name).cloned().unwrap_or(name)).collect());
+    }
+    if !names.is_empty() {
+        return Err(LoadError::config(format!("{} label names for {count} classes", names.len())));
+    }
+    let imagenet = imagenet_labels();
+    if imagenet.len() == count {
+        return Ok(imagenet.into_iter().map(str::to_owned).collect());
+    }
+    Ok((0..count).map(|id| format!("LABEL_{id}")).collect())
+}
+
+impl MobileNetV2 {
+    /// The network and how it wants its pictures, for who builds on its features.
+    pub(super) fn backbone(&self) -> (Arc<Network>, Preprocess) {
+        (Arc::clone(&self.network), self.preprocess.clone())
+    }
+}
+
+/// Pooled features of pictures that went through [`Preprocess`], one row each.
+pub(super) fn pooled_features(network: &Network, pictures: &[&Pixels], context: &mut Context) -> Vec<f32> {
+    let mut pooled = Vec::with_capacity(pictures.len() * network.features());
+    for pixels in pictures {
+        let buffers = &mut context.buffers;
+        pixels.normalised(&mut buffers.picture);
+        pooled.extend(network.pooled(&context.compute, &mut buffers.convolution, &buffers.picture, pixels.side()));
+    }
+    pooled
+}
+
+impl Model for MobileNetV2 {
+    fn card(&self) -> &Card {
+        &self.card
+    }
+
+    fn prepare(&self, request: &Request<'_>) -> Result<Input, InputError> {
+        Ok(Input::Picture(request.picture("data", request.data, &self.preprocess)?))
+    }
+
+    fn run(&self, batch: &[&Prepared], context: &mut Context) -> Vec<Result<Answer, InferenceError>> {
+        let pictures: Vec<&Pixels> = batch.iter().filter_map(|prepared| prepared.picture()).collect();
+        let pooled = pooled_features(&self.network, &pictures, context);
+        let logits = self.network.classify(&context.compute, &pooled);
+        logits
+            .chunks_exact(self.labels.len())
+            .zip(batch)
+            .map(|(logits, prepared)| {
+                let probabilities = softmax(logits)?;
+                Ok(Answer::classes(rank(&self.labels, &probabilities), prepared.top_k()))
+            })
+            .collect()
+    }
+}

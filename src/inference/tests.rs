@@ -1,0 +1,4 @@
+//! The small models against PyTorch's answers (`golden.json`), and the engine as a worker uses it.
+
+mod engine;
+mod golden;

@@ -1,0 +1,130 @@
+//! What the networks compute from the shipped weights, against what PyTorch computes.
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use crate::inference::image::{Pixels, samples};
+use crate::inference::kernels::Isa;
+use crate::inference::model::{Context, softmax};
+use crate::inference::source::{CLIP, DISTILBERT, Files, Loader, MOBILENET_V2};
+use crate::inference::tokenizer::Tokenizer;
+use crate::inference::{clip, distilbert, mobilenet_v2};
+
+const TOLERANCE: f32 = 1e-3;
+
+fn golden(files: &Files) -> Value {
+    files.config("golden.json").unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as u32).collect()
+}
+
+fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() < TOLERANCE, "{what}[{index}]: {a}, expected {b}");
+    }
+}
+
+/// One context for each instruction set and number of threads.
+fn contexts() -> Vec<Context> {
+    let with = |isa, threads| {
+        let mut context = Context::new(threads);
+        context.compute.isa = isa;
+        context
+    };
+    Isa::available().into_iter().flat_map(|isa| [with(isa, 1), with(isa, 3)]).collect()
+}
+
+#[test]
+fn distilbert_ids_and_logits() {
+    let files = Files::embedded(&DISTILBERT);
+    let config: distilbert::Config = files.config("config.json").unwrap();
+    let network = distilbert::Network::load(&files.weights().unwrap(), &config).unwrap();
+    let tokenizer = Tokenizer::load(&files, 512, 12_973).unwrap();
+    let golden = golden(&files);
+    let cases = golden["cases"].as_array().unwrap();
+    let tokens: Vec<Vec<u32>> = cases.iter().map(|case| ids(&case["input_ids"])).collect();
+    for (case, tokens) in cases.iter().zip(&tokens) {
+        assert_eq!(&tokenizer.encode(case["text"].as_str().unwrap()).unwrap().ids, tokens);
+    }
+    let sequences: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+    for mut context in contexts() {
+        let together = network.forward(&mut context, &sequences);
+        for ((case, sequence), logits) in cases.iter().zip(&sequences).zip(together.chunks_exact(2)) {
+            assert_close(logits, &numbers(&case["logits"]), "logits in a ragged batch");
+            assert_close(&network.forward(&mut context, &[sequence]), &numbers(&case["logits"]), "logits alone");
+        }
+    }
+}
+
+#[test]
+fn mobilenet_features_and_logits() {
+    let files = Files::embedded(&MOBILENET_V2);
+    let model = mobilenet_v2::load(&files).unwrap();
+    let (network, preprocess) = model.backbone();
+    let golden = golden(&files);
+    for mut context in contexts() {
+        for case in golden["cases"].as_array().unwrap() {
+            let rgb = base64::engine::general_purpose::STANDARD.decode(case["pixels"].as_str().unwrap()).unwrap();
+            let pixels = Pixels::new(rgb, &preprocess);
+            let pooled = mobilenet_v2::pooled_features(&network, &[&pixels], &mut context);
+            assert_close(&pooled[..8], &numbers(&case["pooled_first8"]), "pooled features");
+            let logits = network.classify(&context.compute, &pooled);
+            assert_close(&logits[..16], &numbers(&case["logits_first16"]), "logits");
+            let probabilities = softmax(&logits).unwrap();
+            let best = probabilities.iter().copied().fold(0.0, f64::max);
+            assert!((best - case["top5"][0]["probability"].as_f64().unwrap()).abs() < 1e-3);
+        }
+    }
+}
+
+#[test]
+fn clip_embeddings_of_texts_and_pictures() {
+    let loader = Loader::default();
+    let files = Files::embedded(&CLIP);
+    let model = clip::load(&files, &loader).unwrap();
+    let tokenizer = Tokenizer::load(&files, 77, 5_603).unwrap();
+    let golden = golden(&files);
+    let cases = golden["cases"].as_array().unwrap();
+    let tokens: Vec<Vec<u32>> = cases.iter().map(|case| ids(&case["input_ids"])).collect();
+    for (case, tokens) in cases.iter().zip(&tokens) {
+        assert_eq!(&tokenizer.encode(case["text"].as_str().unwrap()).unwrap().ids, tokens);
+    }
+    let sequences: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+    let pixels: Value = Files::embedded(&MOBILENET_V2).config("golden.json").unwrap();
+    let (_, preprocess) = loader.embedded_pictures().unwrap().backbone();
+    for mut context in contexts() {
+        let texts = model.embed_texts(&mut context, &sequences);
+        for (case, embedding) in cases.iter().zip(&texts) {
+            assert_close(embedding, &numbers(&case["text_embed"]), "text embedding");
+        }
+        for case in golden["pictures"].as_array().unwrap() {
+            let same = |pixels: &&Value| pixels["sample"] == case["sample"];
+            let pixels = pixels["cases"].as_array().unwrap().iter().find(same).unwrap();
+            let rgb = base64::engine::general_purpose::STANDARD.decode(pixels["pixels"].as_str().unwrap()).unwrap();
+            let embedding = &model.embed_pictures(&mut context, &[&Pixels::new(rgb, &preprocess)])[0];
+            assert_close(embedding, &numbers(&case["image_embed"]), "picture embedding");
+        }
+    }
+}
+
+#[test]
+fn preprocessing_is_close_to_pillow() {
+    let loader = Loader::default();
+    let (_, preprocess) = loader.embedded_pictures().unwrap().backbone();
+    let golden = golden(&Files::embedded(&MOBILENET_V2));
+    for case in golden["cases"].as_array().unwrap() {
+        let expected = base64::engine::general_purpose::STANDARD.decode(case["pixels"].as_str().unwrap()).unwrap();
+        let sample = samples().iter().find(|sample| case["sample"] == sample.name.as_str()).unwrap();
+        let found = preprocess.decode(sample.bytes).unwrap();
+        let differences = found.rgb().iter().zip(&expected).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        let mean = differences.sum::<f64>() / expected.len() as f64;
+        assert!(mean < 1.5, "{}: {mean} of 255 on average", sample.name);
+    }
+}
