@@ -22,7 +22,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Models(args) => block_on(models::run(args)),
         Command::Health(args) => block_on(health::run(args)),
         Command::ServeCoordinator(args) => block_on(coordinator::run(args)),
-        Command::ServeWorker(args) => block_on(worker::run(args)),
+        Command::ServeWorker(args) => worker::run(args),
     }
 }
 

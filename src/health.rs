@@ -18,7 +18,7 @@ pub async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
     let config = ClientConfig { timeout: args.timeout.0, ..ClientConfig::new(args.url) };
     let client = Client::try_new(&config)?;
     let mut answer = client.send(Method::GET, routes::READYZ, None).await?;
-    // A worker has no such route, and says how it is under another.
+    // Whoever speaks the base contract alone has no such route, and says how it is under another.
     if answer.status == StatusCode::NOT_FOUND {
         answer = client.send(Method::GET, routes::HEALTH, None).await?;
     }

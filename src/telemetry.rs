@@ -4,6 +4,8 @@
 //! Nothing of a request's body is ever logged. Nothing is written to standard output or standard
 //! error here: the terminal belongs to people, and to the screens.
 
+pub mod prometheus;
+
 use std::path::Path;
 
 use serde::Serialize;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Access, ConfigError, File, LogConfig, http_url, in_range};
+use super::{Access, ConfigError, CoordinatorConfig, File, LogConfig, http_url, in_range};
 use crate::cli::{Device, FaultArgs, Precision, Speciality, WorkerArgs};
 use crate::protocol::{FaultSettings, TaskType, WorkerId};
 
@@ -102,6 +102,46 @@ impl WorkerConfig {
     pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
     /// Longest pause before the coordinator is dialled again.
     pub const RECONNECT_MAX: Duration = Duration::from_secs(2);
+    /// Longest wait for an answer of the coordinator: its lease on us is about as long.
+    pub const LINK_TIMEOUT: Duration = Duration::from_secs(3);
+    /// Shortest and longest pause between heartbeats, whatever the coordinator asks for.
+    pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
+    /// See [`Self::HEARTBEAT_MIN`].
+    pub const HEARTBEAT_MAX: Duration = Duration::from_secs(10);
+    /// How often the serving process reports to its supervisor: twice for each heartbeat.
+    pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+    /// Longest wait for the serving process to take an order; its pipe is full only if it is stopped.
+    pub const ORDER_TIMEOUT: Duration = Duration::from_secs(1);
+    /// Longest wait for connections to close after the last request.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+    /// Longest wait for the coordinator to hear that we leave.
+    pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// Threads of the serving process's runtime: they move bytes, the models have their own.
+    pub const SERVING_THREADS: usize = 2;
+    /// Largest request body, in bytes: what a coordinator may send on.
+    pub const MAX_BODY_BYTES: usize = CoordinatorConfig::MAX_BODY_BYTES;
+    /// A caller that does not send its body in this time is cut off.
+    pub const BODY_TIMEOUT: Duration = CoordinatorConfig::BODY_TIMEOUT;
+    /// A connection that sends no head for this long is closed: longer than clients keep idle ones, so
+    /// that none is closed just as a request comes.
+    pub const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
+    /// Of a body that is refused, this much is still read, so that its sender sees the refusal.
+    pub const DISCARDED_BYTES: usize = 64 << 20;
+    /// And no longer than this.
+    pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+    /// Most connections at once: twice the largest capacity.
+    pub const MAX_CONNECTIONS: usize = 8192;
+    /// Connections that wait to be accepted.
+    pub const BACKLOG: u32 = 1024;
+    /// Pause after a connection could not be accepted.
+    pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+    /// Most threads that prepare inputs.
+    const MAX_PREPARE_THREADS: usize = 8;
+
+    /// Threads that prepare inputs (decode pictures, make tokens) beside the model's.
+    pub fn prepare_threads() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).min(Self::MAX_PREPARE_THREADS)
+    }
 
     /// Merges flags (with the environment already in them) over the file, and checks it all.
     ///

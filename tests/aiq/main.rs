@@ -4,3 +4,4 @@
 mod house;
 #[allow(dead_code, reason = "each topic takes what it needs")]
 mod support;
+mod worker;

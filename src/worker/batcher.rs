@@ -1,0 +1,250 @@
+//! Dynamic batching: requests in, answers out, and between them one thread that owns the model.
+//!
+//! Owns the queue before the model and the inference thread. Forms no answer to a client and knows
+//! no HTTP. What is in a batch is decided by `queue`, what it costs by `cost`; this module carries it
+//! out: it checks again that a request is still wanted and in time before it computes, splits a
+//! batch that failed to find the one bad input, and keeps the thread alive through panics.
+
+mod cost;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::backend::Backend;
+use super::faults::Faults;
+use super::metrics::Meter;
+use crate::config::WorkerConfig;
+use crate::protocol::{Priority, Problem, ProblemCode, ServiceTime, TaskResult, TaskType};
+use queue::{Entry, Limits, Plan, Queue};
+
+/// A request for the model.
+pub(super) struct Submission<P> {
+    /// What to do.
+    pub(super) task: TaskType,
+    /// How urgent it is.
+    pub(super) priority: Priority,
+    /// When it is of no use any more.
+    pub(super) deadline: Instant,
+    /// The input.
+    pub(super) prepared: P,
+}
+
+/// What the model said, and how it came to it.
+#[derive(Debug)]
+pub(super) struct Computed {
+    /// The answer.
+    pub(super) answer: TaskResult,
+    /// Time in the queue.
+    pub(super) waited: Duration,
+    /// Time that the batch was computed.
+    pub(super) took: Duration,
+    /// Requests in that batch.
+    pub(super) batch_size: usize,
+}
+
+type Reply = Result<Computed, Problem>;
+
+struct Job<P> {
+    prepared: P,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// The queue before the model, and the thread behind it. Dropping it ends the thread once the
+/// batch that runs is done.
+pub(super) struct Batcher<B: Backend> {
+    shared: Arc<Shared<B>>,
+}
+
+struct Shared<B: Backend> {
+    backend: Arc<B>,
+    faults: Arc<Faults>,
+    meter: Arc<Meter>,
+    state: Mutex<State<B::Prepared>>,
+    /// Something arrived, or it is over.
+    wake: Condvar,
+}
+
+struct State<P> {
+    queue: Queue<Job<P>>,
+    next_id: u64,
+    closed: bool,
+}
+
+impl<B: Backend> Batcher<B> {
+    /// Starts the inference thread.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub(super) fn start(
+        config: &WorkerConfig,
+        backend: Arc<B>,
+        faults: Arc<Faults>,
+        meter: Arc<Meter>,
+    ) -> std::io::Result<Self> {
+        let limits = Limits { max_batch: config.max_batch, max_delay: config.max_delay };
+        let state = State { queue: Queue::new(limits), next_id: 0, closed: false };
+        let shared = Arc::new(Shared { backend, faults, meter, state: Mutex::new(state), wake: Condvar::new() });
+        let inference = Arc::clone(&shared);
+        std::thread::Builder::new().name("inference".to_owned()).spawn(move || inference.work())?;
+        Ok(Self { shared })
+    }
+
+    /// Queues a request. The queue needs no bound of its own: a request leaves it with its ticket,
+    /// and the worker hands out no more than its capacity.
+    pub(super) fn submit(&self, submission: Submission<B::Prepared>) -> Ticket<B> {
+        let Submission { task, priority, deadline, prepared } = submission;
+        let (reply, answer) = oneshot::channel();
+        let units = self.shared.backend.units(&prepared).max(1);
+        let mut state = self.shared.lock();
+        let id = state.next_id;
+        state.next_id += 1;
+        let payload = Job { prepared, reply };
+        state.queue.push(Entry { id, task, arrived: Instant::now(), deadline, priority, units, payload });
+        drop(state);
+        self.shared.wake.notify_one();
+        Ticket { shared: Arc::clone(&self.shared), task, id, answer: Some(answer) }
+    }
+
+    /// How many requests wait for the model.
+    pub(super) fn queue_depth(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
+    /// What each task takes.
+    pub(super) fn service_times(&self) -> Vec<ServiceTime> {
+        self.shared.lock().queue.service_times()
+    }
+}
+
+impl<B: Backend> Drop for Batcher<B> {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// A place in the queue. Dropping it gives the place up: what has not been started never is.
+pub(super) struct Ticket<B: Backend> {
+    shared: Arc<Shared<B>>,
+    task: TaskType,
+    id: u64,
+    answer: Option<oneshot::Receiver<Reply>>,
+}
+
+impl<B: Backend> Ticket<B> {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// [`ProblemCode::InferenceFailed`], or [`ProblemCode::DeadlineExceeded`] where it was not
+    /// started in time.
+    pub(super) async fn answer(mut self) -> Reply {
+        let Some(answer) = &mut self.answer else { return Err(not_started()) };
+        let reply = answer.await.unwrap_or_else(|_| Err(not_started()));
+        self.answer = None;
+        reply
+    }
+}
+
+impl<B: Backend> Drop for Ticket<B> {
+    fn drop(&mut self) {
+        if self.answer.is_some() {
+            let cancelled = self.shared.lock().queue.cancel(self.task, self.id);
+            // The input may be large; it is freed outside the lock.
+            drop(cancelled);
+        }
+    }
+}
+
+fn not_started() -> Problem {
+    Problem::new(ProblemCode::DeadlineExceeded, "the deadline passed before the model was free")
+}
+
+impl<B: Backend> Shared<B> {
+    fn lock(&self) -> MutexGuard<'_, State<B::Prepared>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        while let Some(batch) = self.next_batch() {
+            self.meter.moved();
+            self.faults.hang();
+            self.compute(batch);
+            self.meter.moved();
+        }
+    }
+
+    fn next_batch(&self) -> Option<Vec<Entry<Job<B::Prepared>>>> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now = Instant::now();
+            state = match state.queue.plan(now) {
+                Plan::Run(batch) => return Some(batch),
+                Plan::Idle => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Plan::Wait(until) => {
+                    let waited = self.wake.wait_timeout(state, until.saturating_duration_since(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn compute(&self, mut batch: Vec<Entry<Job<B::Prepared>>>) {
+        let started = Instant::now();
+        batch.retain(|entry| entry.deadline > started && !entry.payload.reply.is_closed());
+        let Some(first) = batch.first() else { return };
+        let (task, size) = (first.task, batch.len());
+        let inputs: Vec<&B::Prepared> = batch.iter().map(|entry| &entry.payload.prepared).collect();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.backend.run(task, &inputs)));
+        std::thread::sleep(self.faults.slowness(started.elapsed()));
+        let took = started.elapsed();
+        let results = match outcome {
+            Ok(results) if results.len() == size => results,
+            Ok(results) => {
+                tracing::error!(%task, size, answers = results.len(), "the model lost count of its batch");
+                return self.split(batch, "the model lost count of its batch");
+            }
+            Err(_) => {
+                tracing::error!(%task, size, "the model panicked");
+                return self.split(batch, "the model panicked on it");
+            }
+        };
+        // One bad input can spoil all of a batch; alone, each shows what it is.
+        if size > 1 && results.iter().all(Result::is_err) {
+            return self.split(batch, "");
+        }
+        let units = batch.iter().map(|entry| entry.units).sum();
+        self.lock().queue.observe(task, units, size, took.as_secs_f64());
+        for (entry, result) in batch.into_iter().zip(results) {
+            let waited = started.saturating_duration_since(entry.arrived);
+            self.meter.waited(task, waited);
+            let reply = result
+                .map(|answer| Computed { answer, waited, took, batch_size: size })
+                .map_err(|reason| Problem::new(ProblemCode::InferenceFailed, reason));
+            // Nobody there: the client left while the model computed.
+            let _ = entry.payload.reply.send(reply);
+        }
+        self.meter.batch(task, size, took);
+    }
+
+    /// Computes both halves of a batch that failed as a whole; a batch of one has failed for good.
+    fn split(&self, mut batch: Vec<Entry<Job<B::Prepared>>>, reason: &str) {
+        if batch.len() > 1 {
+            let second = batch.split_off(batch.len() / 2);
+            self.compute(batch);
+            self.compute(second);
+            return;
+        }
+        for entry in batch {
+            let _ = entry.payload.reply.send(Err(Problem::new(ProblemCode::InferenceFailed, reason)));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a batch costs, learned from the batches that ran: seconds ≈ `fixed + per_unit · units`.
+//!
+//! A unit is whatever the backend counts (tokens, pictures). The line is fitted online by
+//! exponentially weighted least squares with a ridge prior, so that a worker whose batches all have
+//! one size still has a sensible line, and one that becomes slow is known for it within seconds.
+
+use crate::protocol::{ServiceTime, TaskType};
+
+/// The line of one task.
+#[derive(Clone, Debug, Default)]
+pub(in crate::worker) struct CostModel {
+    /// Decayed sums over batches: weight, units, seconds, units², units · seconds, requests.
+    weight: f64,
+    units: f64,
+    seconds: f64,
+    units_squared: f64,
+    units_seconds: f64,
+    requests: f64,
+    /// Moving average of the compute seconds of one request.
+    per_request: f64,
+}
+
+impl CostModel {
+    /// How much of the past a new batch leaves: a memory of some twenty batches.
+    const KEEP: f64 = 0.95;
+    /// The share of a batch that is taken for fixed until the data say otherwise.
+    const PRIOR_FIXED: f64 = 0.1;
+    /// The prior weighs as much as data that spread by this share of their mean.
+    const PRIOR_SPREAD: f64 = 0.1;
+    /// A batch grows while its fixed part is at least this share of it: beyond, everyone waits
+    /// longer and nothing is computed faster.
+    const WORTHWHILE: f64 = 0.05;
+    /// The fixed share that is assumed at least for the rule above, so that somewhat larger batches
+    /// are always tried and the line stays known.
+    const EXPLORED: f64 = 0.06;
+    /// Units of a batch before anything is known.
+    const UNKNOWN_UNITS: f64 = 128.0;
+
+    /// Takes in a batch that ran.
+    pub(super) fn observe(&mut self, units: usize, requests: usize, seconds: f64) {
+        let u = units.max(1) as f64;
+        let n = requests.max(1) as f64;
+        for sum in [
+            &mut self.weight,
+            &mut self.units,
+            &mut self.seconds,
+            &mut self.units_squared,
+            &mut self.units_seconds,
+            &mut self.requests,
+        ] {
+            *sum *= Self::KEEP;
+        }
+        self.weight += 1.0;
+        self.units += u;
+        self.seconds += seconds;
+        self.units_squared += u * u;
+        self.units_seconds += u * seconds;
+        self.requests += n;
+        let each = seconds / n;
+        self.per_request = if self.per_request == 0.0 { each } else { self.per_request.mul_add(0.9, each * 0.1) };
+    }
+
+    /// Seconds that a batch of this many units will take, once anything is known.
+    pub(super) fn predict(&self, units: usize) -> Option<f64> {
+        self.line().map(|(fixed, per_unit)| per_unit.mul_add(units as f64, fixed))
+    }
+
+    /// The fixed seconds of a batch: what waiting for a fuller one can save at most.
+    pub(super) fn fixed(&self) -> f64 {
+        self.line().map_or(0.0, |(fixed, _)| fixed)
+    }
+
+    /// The units beyond which a larger batch gains nothing.
+    pub(super) fn worthwhile_units(&self) -> f64 {
+        let Some((fixed, per_unit)) = self.line() else { return Self::UNKNOWN_UNITS };
+        let fixed = fixed.max(Self::EXPLORED * self.seconds / self.weight);
+        if per_unit <= 0.0 { f64::INFINITY } else { fixed * (1.0 - Self::WORTHWHILE) / (Self::WORTHWHILE * per_unit) }
+    }
+
+    /// What the worker tells of it.
+    pub(super) fn service_time(&self, task: TaskType) -> Option<ServiceTime> {
+        let (fixed, per_unit) = self.line()?;
+        let per_item = per_unit * self.units / self.requests;
+        Some(ServiceTime { task, seconds: self.per_request, fixed, per_item })
+    }
+
+    /// Fixed seconds and seconds for each unit.
+    fn line(&self) -> Option<(f64, f64)> {
+        if self.weight == 0.0 {
+            return None;
+        }
+        let mean_units = self.units / self.weight;
+        let mean_seconds = self.seconds / self.weight;
+        let variance = (self.units_squared / self.weight - mean_units * mean_units).max(0.0);
+        let covariance = self.units_seconds / self.weight - mean_units * mean_seconds;
+        let prior = (1.0 - Self::PRIOR_FIXED) * mean_seconds / mean_units;
+        let ridge = (Self::PRIOR_SPREAD * mean_units).powi(2);
+        let slope = (ridge.mul_add(prior, covariance) / (variance + ridge)).clamp(0.0, mean_seconds / mean_units);
+        Some((slope.mul_add(-mean_units, mean_seconds).max(0.0), slope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(a: f64, b: f64, share: f64) -> bool {
+        (a - b).abs() <= share * b.abs()
+    }
+
+    #[test]
+    fn a_line_is_found() {
+        let mut cost = CostModel::default();
+        assert_eq!(cost.predict(10), None);
+        for units in [16, 64, 16, 128, 32, 16, 64, 96] {
+            cost.observe(units, 1, 0.004 + 0.001 * units as f64);
+        }
+        assert!(close(cost.predict(16).unwrap(), 0.020, 0.05), "{:?}", cost.predict(16));
+        assert!(close(cost.predict(256).unwrap(), 0.260, 0.05), "{:?}", cost.predict(256));
+        // 4 ms against 1 ms a unit: a batch of about 76 units has a fixed share of 5 %.
+        assert!((60.0..100.0).contains(&cost.worthwhile_units()), "{}", cost.worthwhile_units());
+    }
+
+    #[test]
+    fn batches_of_one_size_keep_the_prior_and_allow_a_second_request() {
+        let mut cost = CostModel::default();
+        for _ in 0..50 {
+            cost.observe(10, 1, 0.010);
+        }
+        assert!(close(cost.predict(10).unwrap(), 0.010, 0.01));
+        assert!(cost.worthwhile_units() >= 20.0, "{}", cost.worthwhile_units());
+    }
+
+    #[test]
+    fn a_batch_that_costs_the_same_at_any_size_may_grow_without_end() {
+        let mut cost = CostModel::default();
+        for units in [1, 2, 4, 8, 16, 32, 32, 32] {
+            cost.observe(units, units, 0.005);
+        }
+        assert!(cost.worthwhile_units() > 200.0, "{}", cost.worthwhile_units());
+        assert!(close(cost.fixed(), 0.005, 0.1), "{}", cost.fixed());
+    }
+
+    #[test]
+    fn slowness_shows_soon() {
+        let mut cost = CostModel::default();
+        for _ in 0..100 {
+            cost.observe(10, 2, 0.010);
+        }
+        for _ in 0..30 {
+            cost.observe(10, 2, 0.100);
+        }
+        let told = cost.service_time(TaskType::TextClassification).unwrap();
+        assert!(told.seconds > 0.045, "{told:?}");
+        assert!(cost.predict(10).unwrap() > 0.07);
+    }
+}

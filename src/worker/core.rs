@@ -1,0 +1,334 @@
+//! The serving process without its sockets: what it holds, how it is, and the way of one request
+//! through it.
+//!
+//! Owns admission (capacity, starting, draining), the deadline of each request, and carries out the
+//! injected faults. What a request is made of belongs to `api`, batches belong to `batcher`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::backend::{Backend, Effort};
+use super::batcher::{Batcher, Submission};
+use super::faults::{Fate, Faults};
+use super::metrics::{Gauges, Meter, Outcome, rss_bytes};
+use super::pipe::Report;
+use crate::config::WorkerConfig;
+use crate::protocol::{
+    CrashScope, InferRequest, InferResponse, Problem, ProblemCode, RequestId, TaskType, WorkerHealth, WorkerState,
+};
+
+/// The serving process.
+pub(super) struct Core<B: Backend> {
+    /// Its configuration.
+    pub(super) config: WorkerConfig,
+    /// Its faults.
+    pub(super) faults: Arc<Faults>,
+    /// Woken when the state, or the models, may have changed.
+    pub(super) changed: Notify,
+    meter: Arc<Meter>,
+    held: Held,
+    models: OnceLock<Models<B>>,
+    draining: AtomicBool,
+    preparing: Arc<Semaphore>,
+    started: Instant,
+}
+
+struct Models<B: Backend> {
+    backend: Arc<B>,
+    batcher: Batcher<B>,
+}
+
+/// The requests that are held, by a number each.
+struct Held {
+    count: AtomicUsize,
+    requests: Mutex<(u64, HashMap<u64, RequestId>)>,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, (u64, HashMap<u64, RequestId>)> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A held request. When it is dropped before it has ended, its client went away.
+struct Hold<'a, B: Backend> {
+    core: &'a Core<B>,
+    number: u64,
+    task: TaskType,
+    outcome: Outcome,
+}
+
+impl<B: Backend> Drop for Hold<'_, B> {
+    fn drop(&mut self) {
+        let mut held = self.core.held.lock();
+        held.1.remove(&self.number);
+        let left = held.1.len();
+        self.core.held.count.store(left, Ordering::Relaxed);
+        drop(held);
+        self.core.meter.ended(Some(self.task), self.outcome);
+        if left == 0 && self.core.draining.load(Ordering::Relaxed) {
+            self.core.changed.notify_one();
+        }
+    }
+}
+
+impl<B: Backend> Core<B> {
+    /// Seconds after which a worker without room is worth another try.
+    const RETRY_BUSY: f64 = 0.1;
+    /// Seconds after which a worker that loads its models is worth another try.
+    const RETRY_LOADING: f64 = 1.0;
+
+    /// A process that has no models yet.
+    pub(super) fn new(config: WorkerConfig, faults: Faults) -> Self {
+        Self {
+            faults: Arc::new(faults),
+            changed: Notify::new(),
+            meter: Arc::new(Meter::new()),
+            held: Held { count: AtomicUsize::new(0), requests: Mutex::new((0, HashMap::new())) },
+            models: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            preparing: Arc::new(Semaphore::new(WorkerConfig::prepare_threads())),
+            started: Instant::now(),
+            config,
+        }
+    }
+
+    /// Puts the models in place, and is ready.
+    ///
+    /// # Errors
+    /// Where the system gives no thread for them.
+    pub(super) fn ready(&self, backend: B) -> std::io::Result<()> {
+        let backend = Arc::new(backend);
+        let (faults, meter) = (Arc::clone(&self.faults), Arc::clone(&self.meter));
+        let batcher = Batcher::start(&self.config, Arc::clone(&backend), faults, meter)?;
+        // It is called once; a second set of models would only be dropped.
+        let _ = self.models.set(Models { backend, batcher });
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Takes nothing new, or takes work again.
+    pub(super) fn set_draining(&self, draining: Draining) {
+        self.draining.store(draining == Draining::Yes, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Where it is in its life.
+    pub(super) fn state(&self) -> WorkerState {
+        if self.draining.load(Ordering::Relaxed) {
+            WorkerState::Draining
+        } else if self.models.get().is_none() {
+            WorkerState::Starting
+        } else {
+            WorkerState::Ready
+        }
+    }
+
+    /// Whether a request would be taken now; asked before its body is read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn admits(&self) -> Result<(), Problem> {
+        let refusal = self.refusal();
+        if refusal.is_some() {
+            self.meter.ended(None, Outcome::Refused);
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    fn refusal(&self) -> Option<Problem> {
+        let id = &self.config.id;
+        match self.state() {
+            WorkerState::Draining => Some(Problem::new(
+                ProblemCode::Unavailable,
+                format!("{id} is draining: it finishes what it holds and takes nothing new"),
+            )),
+            WorkerState::Starting => Some(
+                Problem::new(ProblemCode::ModelLoading, format!("{id} is loading its models"))
+                    .with_retry_after(Self::RETRY_LOADING),
+            ),
+            _ if self.held.count.load(Ordering::Relaxed) >= self.config.capacity => Some(self.busy()),
+            _ => None,
+        }
+    }
+
+    fn busy(&self) -> Problem {
+        let detail = format!("{} holds {} requests, as many as it may", self.config.id, self.config.capacity);
+        Problem::new(ProblemCode::WorkerBusy, detail).with_retry_after(Self::RETRY_BUSY)
+    }
+
+    fn hold(&self, id: &RequestId, task: TaskType) -> Result<Hold<'_, B>, Problem> {
+        let mut held = self.held.lock();
+        if held.1.len() >= self.config.capacity {
+            return Err(self.busy());
+        }
+        let number = held.0;
+        held.0 += 1;
+        held.1.insert(number, id.clone());
+        self.held.count.store(held.1.len(), Ordering::Relaxed);
+        Ok(Hold { core: self, number, task, outcome: Outcome::Cancelled })
+    }
+
+    /// The way of one request. Dropping the future gives it up, wherever it is.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) async fn infer(
+        &self,
+        request: InferRequest,
+        id: RequestId,
+        budget: Duration,
+    ) -> Result<InferResponse, Problem> {
+        let arrived = Instant::now();
+        let task = request.task_type;
+        let mut hold = self.hold(&id, task).inspect_err(|_| self.meter.ended(None, Outcome::Refused))?;
+        let deadline = arrived + budget;
+        let answer = tokio::time::timeout_at(deadline.into(), self.serve(request, id, arrived, deadline)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let ms = budget.as_millis();
+            Err(Problem::new(ProblemCode::DeadlineExceeded, format!("not done within its {ms} ms")))
+        });
+        hold.outcome = answer.as_ref().map_or_else(|problem| Outcome::of(problem.code), |_| Outcome::Success);
+        answer
+    }
+
+    async fn serve(
+        &self,
+        request: InferRequest,
+        request_id: RequestId,
+        arrived: Instant,
+        deadline: Instant,
+    ) -> Result<InferResponse, Problem> {
+        self.suffer().await?;
+        let models = self
+            .models
+            .get()
+            .ok_or_else(|| Problem::new(ProblemCode::ModelLoading, format!("{} is loading", self.config.id)))?;
+        let task = request.task_type;
+        let priority = request.priority.unwrap_or_default();
+        let prepared = self.prepare(&models.backend, request).await?;
+        let ticket = models.batcher.submit(Submission { task, priority, deadline, prepared });
+        let computed = ticket.answer().await?;
+        Ok(InferResponse {
+            request_id,
+            result: computed.answer,
+            latency: arrived.elapsed().as_secs_f64(),
+            retry_count: 0,
+            queue_time: computed.waited.as_secs_f64(),
+            inference_time: computed.took.as_secs_f64(),
+            batch_size: computed.batch_size as u32,
+            attempts: Vec::new(),
+        })
+    }
+
+    /// Carries out what the faults have for this request.
+    async fn suffer(&self) -> Result<(), Problem> {
+        let draw = self.faults.draw();
+        if !draw.delay.is_zero() {
+            tokio::time::sleep(draw.delay).await;
+        }
+        match draw.fate {
+            Fate::Served => Ok(()),
+            Fate::NoAnswer => std::future::pending().await,
+            Fate::Crash(CrashScope::Request) => Err(Problem::new(
+                ProblemCode::InjectedCrash,
+                format!("{} crashed on this request, as it was told to (fault injection)", self.config.id),
+            )),
+            Fate::Crash(CrashScope::Process) => {
+                // SIGKILL rather than abort: a crash on purpose should leave no core file behind.
+                let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+                std::process::abort()
+            }
+        }
+    }
+
+    /// Prepares the input: here where that is next to nothing, else on the pool for it.
+    async fn prepare(&self, backend: &Arc<B>, request: InferRequest) -> Result<B::Prepared, Problem> {
+        let broke = |what: &dyn std::fmt::Display| {
+            tracing::error!(%what, "preparing an input failed");
+            Problem::new(ProblemCode::Internal, "preparing the input failed; the worker's log says more")
+        };
+        if backend.effort(&request) == Effort::Trivial {
+            let prepare = std::panic::AssertUnwindSafe(|| backend.prepare(&request));
+            return std::panic::catch_unwind(prepare).unwrap_or_else(|_| Err(broke(&"it panicked")));
+        }
+        // What waits here is held, so there are no more than the worker's capacity.
+        let permit = Arc::clone(&self.preparing).acquire_owned().await.map_err(|e| broke(&e))?;
+        let backend = Arc::clone(backend);
+        let work = tokio::task::spawn_blocking(move || {
+            let prepared = backend.prepare(&request);
+            drop(permit);
+            prepared
+        });
+        work.await.unwrap_or_else(|e| Err(broke(&e)))
+    }
+
+    fn queue_depth(&self) -> usize {
+        self.models.get().map_or(0, |models| models.batcher.queue_depth())
+    }
+
+    /// How it is, for its supervisor.
+    pub(super) fn report(&self) -> Report {
+        let models = self.models.get();
+        Report {
+            state: self.state(),
+            in_flight: self.held.lock().1.values().cloned().collect(),
+            queue_depth: self.queue_depth() as u32,
+            progress: self.meter.progress(),
+            service_times: models.map(|m| m.batcher.service_times()).unwrap_or_default(),
+            mean_batch_size: self.meter.mean_batch_size(),
+            capabilities: models.map(|m| m.backend.capabilities()).unwrap_or_default(),
+            rss_bytes: rss_bytes(),
+        }
+    }
+
+    /// How it is, for `/health`.
+    pub(super) fn health(&self) -> WorkerHealth {
+        let report = self.report();
+        let status = if report.state == WorkerState::Ready { "ok" } else { report.state.as_str() };
+        let count = |outcome| self.meter.count(outcome);
+        WorkerHealth {
+            status: status.to_owned(),
+            worker_id: self.config.id.clone(),
+            state: report.state,
+            degraded: report.capabilities.iter().any(|capability| capability.degraded),
+            capabilities: report.capabilities,
+            capacity: self.config.capacity as u32,
+            in_flight: report.in_flight.len() as u32,
+            queue_depth: report.queue_depth,
+            progress: report.progress,
+            completed: count(Outcome::Success),
+            failed: count(Outcome::Failed) + count(Outcome::Deadline) + count(Outcome::InjectedCrash),
+            mean_batch_size: report.mean_batch_size,
+            service_times: report.service_times,
+            faults: self.faults.settings(),
+            fault_injection: self.config.fault_injection,
+            uptime: self.started.elapsed().as_secs_f64(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// The text of `/metrics`.
+    pub(super) fn metrics(&self) -> String {
+        self.meter.exposition(Gauges {
+            in_flight: self.held.count.load(Ordering::Relaxed),
+            queue_depth: self.queue_depth(),
+            capacity: self.config.capacity,
+            rss_bytes: rss_bytes(),
+            ready: self.state() == WorkerState::Ready,
+        })
+    }
+}
+
+/// Whether new work is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Draining {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+}
