@@ -1,0 +1,93 @@
+//! The coordinator's HTTP side: routes, and what all of them have in common.
+//!
+//! | Route | |
+//! | --- | --- |
+//! | `POST /infer`, `/infer/async`, `/priority/infer` | [`submit`] |
+//! | `GET`, `DELETE /result/{id}` | [`result`] |
+//! | `GET /status`, `/queue/stats`, `/workers/performance`, `/livez`, `/readyz`, `/metrics` | [`stats`] |
+//! | `GET /events` | [`events`] |
+//! | `/workers…` | [`workers`] |
+//! | `GET /openapi.json`, `/docs` | [`openapi`], [`docs`] |
+//!
+//! What a request means is the core's business; here it is read, checked, and answered.
+
+mod body;
+mod docs;
+mod events;
+mod guard;
+mod openapi;
+mod reply;
+mod result;
+pub(super) mod server;
+mod stats;
+mod submit;
+mod workers;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, Request, Response};
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, get, post, put};
+use tower::ServiceExt;
+
+use super::app::App;
+use crate::protocol::{RequestId, routes};
+
+/// Every route. Each one names its methods, so that a wrong one is told what would do.
+fn router(app: Arc<App>) -> Router {
+    let table: Vec<(&str, &'static str, MethodRouter<Arc<App>>)> = vec![
+        (routes::INFER, "POST", post(submit::infer)),
+        (routes::INFER_ASYNC, "POST", post(submit::infer_async)),
+        (routes::PRIORITY_INFER, "POST", post(submit::priority_infer)),
+        (routes::RESULT, "GET, HEAD, DELETE", get(result::get).delete(result::delete)),
+        (routes::STATUS, "GET, HEAD", get(stats::status)),
+        (routes::QUEUE_STATS, "GET, HEAD", get(stats::queue_stats)),
+        (routes::WORKERS_PERFORMANCE, "GET, HEAD", get(stats::performance)),
+        (routes::LIVEZ, "GET, HEAD", get(stats::livez)),
+        (routes::READYZ, "GET, HEAD", get(stats::readyz)),
+        (routes::METRICS, "GET, HEAD", get(stats::metrics)),
+        (routes::EVENTS, "GET, HEAD", get(events::events)),
+        (routes::OPENAPI, "GET, HEAD", get(openapi::document)),
+        (routes::DOCS, "GET, HEAD", get(docs::page)),
+        (routes::WORKERS, "GET, HEAD, POST", get(workers::list).post(workers::register)),
+        (routes::WORKER, "GET, HEAD, DELETE", get(workers::get).delete(workers::leave)),
+        (routes::WORKER_CONTROL, "GET, HEAD", get(workers::control)),
+        (routes::WORKER_HEARTBEAT, "POST", post(workers::heartbeat)),
+        (routes::WORKER_FAULTS, "PUT", put(workers::set_faults)),
+        (routes::WORKER_ACTION, "POST", post(workers::act)),
+    ];
+    let mut router = Router::new();
+    for (path, allowed, methods) in table {
+        let refuse = move |request: Request<Body>| async move {
+            reply::method_not_allowed(request.method().as_str(), request.uri().path(), allowed)
+        };
+        router = router.route(path, methods.fallback(refuse));
+    }
+    let nowhere = |request: Request<Body>| async move { reply::problem(&workers::not_found(request.uri().path())) };
+    router.fallback(nowhere).with_state(app)
+}
+
+/// Answers one request: who may, what it is, and the caller's id echoed.
+async fn answer(app: &App, router: &Router, request: Request<Body>) -> Response<Body> {
+    let echo = caller_id(request.headers());
+    let allowed = guard::check(&app.config.access, request.method(), request.uri().path(), request.headers());
+    let mut response = match allowed {
+        Ok(()) => router.clone().oneshot(request).await.into_response(),
+        Err(refused) => {
+            body::discard(request.into_body());
+            reply::problem(&refused)
+        }
+    };
+    if let Some(id) = echo {
+        response.headers_mut().insert(HeaderName::from_static(routes::X_REQUEST_ID), id);
+    }
+    response
+}
+
+/// The caller's own id, if it is one that may be echoed.
+fn caller_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(routes::X_REQUEST_ID).filter(|id| id.len() <= RequestId::MAX_LEN).cloned()
+}

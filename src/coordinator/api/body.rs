@@ -1,0 +1,125 @@
+//! Reads request bodies within their bounds: media type, size, time.
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::config::CoordinatorConfig;
+use crate::protocol::{Problem, ProblemCode};
+
+/// Most bytes of a refused body that are read and thrown away, so that a client which writes first and
+/// reads later gets to see why: closing at once would reset its connection and lose the answer.
+const DISCARD_BYTES: usize = 64 << 20;
+/// Longest time that this is done for.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// Largest body of an operator's or worker's call: a registration with all its capabilities is small.
+const MAX_CONTROL_BYTES: usize = 1 << 20;
+
+/// Reads the body of a submission.
+pub(super) async fn read_submission(request: Request<Body>) -> Result<(HeaderMap, Bytes), Problem> {
+    read(request, CoordinatorConfig::MAX_BODY_BYTES).await
+}
+
+/// Reads and parses the JSON body of an operator's or worker's call.
+pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
+    let (_, body) = read(request, MAX_CONTROL_BYTES).await?;
+    serde_json::from_slice(&body).map_err(|e| Problem::from_json_error(&e))
+}
+
+/// Throws away what a client still sends after it was refused.
+pub(super) fn discard(body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut body = Limited::new(body, DISCARD_BYTES);
+        let all = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(DISCARD_TIME, all).await;
+    });
+}
+
+async fn read(request: Request<Body>, most: usize) -> Result<(HeaderMap, Bytes), Problem> {
+    let (parts, body) = request.into_parts();
+    if let Err(refused) = check_headers(&parts.headers, most) {
+        discard(body);
+        return Err(refused);
+    }
+    let collected = tokio::time::timeout(CoordinatorConfig::BODY_TIMEOUT, Limited::new(body, most).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok((parts.headers, collected.to_bytes())),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large(None, most)),
+        Ok(Err(e)) => Err(Problem::new(ProblemCode::MalformedJson, format!("the body broke off: {e}"))),
+        Err(_) => Err(Problem::new(
+            ProblemCode::RequestTimeout,
+            format!("the body did not arrive within {} s", CoordinatorConfig::BODY_TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+fn check_headers(headers: &HeaderMap, most: usize) -> Result<(), Problem> {
+    if let Some(value) = headers.get(CONTENT_TYPE)
+        && !is_json(value.as_bytes())
+    {
+        let sent = String::from_utf8_lossy(value.as_bytes());
+        let sent: String = sent.chars().take(64).collect();
+        return Err(Problem::new(
+            ProblemCode::UnsupportedMediaType,
+            format!("the Content-Type is \"{sent}\"; send application/json"),
+        ));
+    }
+    if headers.get(CONTENT_ENCODING).is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::new(
+            ProblemCode::UnsupportedMediaType,
+            "the body has a Content-Encoding; send it without",
+        ));
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    match length {
+        Some(length) if length > most as u64 => Err(too_large(Some(length), most)),
+        _ => Ok(()),
+    }
+}
+
+/// `application/json` or anything `+json`, with or without parameters, in any case.
+fn is_json(value: &[u8]) -> bool {
+    let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
+    let essence = value.get(..end).unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
+        || essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json")
+}
+
+fn too_large(length: Option<u64>, most: usize) -> Problem {
+    let detail = match length {
+        Some(length) => format!("the body has {length} bytes; at most {most} are accepted"),
+        None => format!("the body has more than the {most} bytes that are accepted"),
+    };
+    Problem::new(ProblemCode::BodyTooLarge, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_known_by_its_media_type() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"] {
+            assert!(is_json(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "text/plain", "application/x-www-form-urlencoded", "json", "+json"] {
+            assert!(!is_json(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_a_length_is_cut_off_at_the_limit() {
+        let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 16])));
+        let request = Request::new(Body::from_stream(chunks));
+        let refused = read(request, 1 << 20).await.unwrap_err();
+        assert_eq!(refused.code, ProblemCode::BodyTooLarge);
+    }
+}

@@ -1,0 +1,190 @@
+//! The one owner of the scheduler: tells it what happens and does what it says.
+//!
+//! The scheduler, the requests in flight and the fleet's members are one state behind one lock. A
+//! decision takes about a microsecond and nothing is ever awaited under the lock, so that a lock held
+//! briefly by whoever has news costs less than waking a task of its own for each piece of news. What
+//! can wait until the lock is free (writing answers, keeping outcomes, logs) is done after it.
+
+mod answer;
+mod apply;
+mod attempts;
+mod find;
+mod request;
+mod submit;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+pub(crate) use apply::is_refusal;
+pub(crate) use find::Found;
+pub(crate) use submit::{Submission, fingerprint};
+
+pub(crate) use request::Work;
+
+use self::request::{Ended, Requests};
+use super::events::Events;
+use super::membership::Members;
+use super::metrics::Tally;
+use super::store::Store;
+use crate::config::CoordinatorConfig;
+use crate::protocol::RunState;
+use crate::scheduler::{Action, Event, Scheduler, Time};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Core {
+    state: Mutex<State>,
+    started: Instant,
+    /// Wakes the timer task when its next time comes sooner than it thinks.
+    sooner: Notify,
+    run_state: AtomicU8,
+    /// Wakes whoever waits, while draining, for the last request to be answered.
+    answered: Notify,
+    pub(crate) config: Arc<CoordinatorConfig>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) members: Members,
+    pub(crate) tally: Tally,
+    requests: Requests,
+    /// Kept between calls, so that it need not be made each time.
+    actions: Vec<Action>,
+    /// When the timer task will look again.
+    armed: Time,
+}
+
+impl Core {
+    pub(crate) fn new(config: Arc<CoordinatorConfig>, events: Arc<Events>, store: Arc<dyn Store>) -> Arc<Self> {
+        let seed = rand::random();
+        tracing::info!(seed, "scheduler started");
+        let state = State {
+            scheduler: Scheduler::new(config.scheduler.clone(), seed),
+            members: Members::default(),
+            tally: Tally::default(),
+            requests: Requests::default(),
+            actions: Vec::new(),
+            armed: Time::NEVER,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            started: Instant::now(),
+            sooner: Notify::new(),
+            answered: Notify::new(),
+            run_state: AtomicU8::new(RunState::Starting as u8),
+            config,
+            events,
+            store,
+        })
+    }
+
+    /// The scheduler's clock.
+    pub(crate) fn now(&self) -> Time {
+        Time::after(self.started.elapsed())
+    }
+
+    /// Since the start.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a bug that was reported already; the state is still the best there is.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the scheduler, does what it says, and lets go of the lock before the rest.
+    pub(crate) fn tell(self: &Arc<Self>, mut state: MutexGuard<'_, State>, event: Event) {
+        let ended = self.drive(&mut state, event);
+        drop(state);
+        self.finish_all(ended);
+    }
+
+    /// Answers what has ended; to be called without the lock.
+    pub(crate) fn finish_all(self: &Arc<Self>, ended: Vec<Ended>) {
+        for request in ended {
+            self.finish(request);
+        }
+    }
+
+    /// As [`Self::tell`], for a caller that keeps the lock; it must [`Self::finish_all`] of what ended.
+    pub(crate) fn drive(self: &Arc<Self>, state: &mut State, event: Event) -> Vec<Ended> {
+        let now = self.now();
+        let mut actions = std::mem::take(&mut state.actions);
+        state.scheduler.handle(now, event, &mut actions);
+        let mut ended = Vec::new();
+        for action in actions.drain(..) {
+            self.apply(state, action, &mut ended);
+        }
+        state.actions = actions;
+        if let Some(next) = state.scheduler.next_wakeup()
+            && next < state.armed
+        {
+            state.armed = next;
+            self.sooner.notify_one();
+        }
+        ended
+    }
+
+    /// Tells the scheduler when its time has come. Runs for ever.
+    pub(crate) async fn run_timer(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                state.armed = state.scheduler.next_wakeup().unwrap_or(Time::NEVER);
+                state.armed
+            };
+            let sleep = async {
+                if next == Time::NEVER {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep_until((self.started + next.since_start()).into()).await;
+            };
+            tokio::select! {
+                () = sleep => self.tell(self.lock(), Event::Tick),
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    /// Where the coordinator is in its life.
+    pub(crate) fn run_state(&self) -> RunState {
+        match self.run_state.load(Ordering::Acquire) {
+            s if s == RunState::Starting as u8 => RunState::Starting,
+            s if s == RunState::Ready as u8 => RunState::Ready,
+            _ => RunState::Draining,
+        }
+    }
+
+    /// The next stage of its life.
+    pub(crate) fn set_run_state(&self, state: RunState) {
+        self.run_state.store(state as u8, Ordering::Release);
+    }
+
+    /// A request was answered: while draining, somebody counts.
+    fn note_answered(&self) {
+        if self.run_state() == RunState::Draining {
+            self.answered.notify_one();
+        }
+    }
+
+    /// Returns once no request is without its answer.
+    pub(crate) async fn all_answered(&self) {
+        while self.live() > 0 {
+            self.answered.notified().await;
+        }
+    }
+
+    /// Requests that are not answered yet.
+    pub(crate) fn live(&self) -> usize {
+        let state = self.lock();
+        state.requests.len().max(state.scheduler.live())
+    }
+}
