@@ -9,10 +9,44 @@
 //! flight, deadlines, retries, hedges, breakers, and the statistics of all that. It does not own
 //! bodies, results or request ids: joining a request to one of the same id is the result store's,
 //! which has both payloads to compare.
+//!
+//! In reading order: `event` is the surface. `queue` orders what waits, `fleet` and `worker` hold what is
+//! known of workers, `score` what they are expected to take. `admission`, `dispatch`, `outcome` and
+//! `members` are the four kinds of decision; `breaker` and `retry` are what those lean on. `heap`,
+//! `ticket`, `stats`, `rng` and `time` are the parts. Every timer is the scheduler's own: the shell
+//! sleeps until [`Scheduler::next_wakeup`] and sends [`Event::Tick`].
 
+/// What a change of a worker's standing is judged by, borrowed from beside the fleet.
+macro_rules! surroundings {
+    ($s:expr) => {
+        crate::scheduler::fleet::Surroundings {
+            now: $s.now,
+            config: &$s.config,
+            figures: &$s.stats.tasks,
+            rng: &mut $s.rng,
+        }
+    };
+}
+
+mod admission;
+mod breaker;
+mod dispatch;
 mod event;
+mod fleet;
+mod heap;
+mod members;
+mod outcome;
+mod queue;
+mod retry;
+mod rng;
+mod score;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod ticket;
 mod time;
 mod view;
+mod worker;
 
 pub use event::{
     Ability, Action, Answer, AttemptId, Check, Cost, Dispatch, DispatchKind, Event, Hold, Liveness, PerTask,
@@ -21,113 +55,166 @@ pub use event::{
 pub use time::Time;
 pub use view::WorkerView;
 
+use std::time::Duration;
+
 use crate::config::SchedulerConfig;
-use crate::protocol::{Counters, LatencySummary, ProblemCode, QueueStats, TaskStatus};
+use crate::protocol::{AttemptOutcome, ProblemCode};
+
+use self::fleet::Fleet;
+use self::heap::IndexedHeap;
+use self::queue::{Order, Queue};
+use self::retry::Budget;
+use self::rng::Rng;
+use self::stats::Stats;
+use self::ticket::{Phase, Tickets};
 
 /// The scheduler. See the module.
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
-    counters: Counters,
+    rng: Rng,
     now: Time,
+    tickets: Tickets,
+    queue: Queue,
+    /// Failed requests for which the retry budget has no room yet.
+    parked: IndexedHeap<Order>,
+    /// When something is due for a request.
+    timers: IndexedHeap<Time>,
+    fleet: Fleet,
+    budget: Budget,
+    /// Attempts in flight.
+    in_flight: usize,
+    /// Bytes of requests that are not answered yet.
+    bytes: usize,
+    /// When a request stops waiting for a full-size model.
+    reconsider_at: Time,
+    stats: Stats,
 }
 
 impl Scheduler {
+    /// Woken this much later than asked for, the scheduler takes it that it was stopped itself.
+    const PAUSE: Duration = Duration::from_millis(500);
+
     /// A scheduler that knows no worker and has no work. `seed` decides ties and jitter.
-    pub fn new(config: SchedulerConfig, _seed: u64) -> Self {
-        Self { config, counters: Counters::default(), now: Time::ZERO }
+    pub fn new(config: SchedulerConfig, seed: u64) -> Self {
+        Self {
+            config,
+            rng: Rng::new(seed),
+            now: Time::ZERO,
+            tickets: Tickets::default(),
+            queue: Queue::default(),
+            parked: IndexedHeap::default(),
+            timers: IndexedHeap::default(),
+            fleet: Fleet::default(),
+            budget: Budget::default(),
+            in_flight: 0,
+            bytes: 0,
+            reconsider_at: Time::NEVER,
+            stats: Stats::new(),
+        }
     }
 
     /// Takes what happened and adds what is to be done to `out`, in order. A time before the last
     /// one counts as the last one. Timers that are due run first.
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        let overslept = self.next_wakeup().map_or(Duration::ZERO, |due| now.since(due.max(self.now)));
         self.now = self.now.max(now);
-        if let Event::Submitted(s) = event {
-            let verdict = Verdict::Failure { code: ProblemCode::NoWorker, retry_after: None };
-            let zero = std::time::Duration::ZERO;
-            out.push(Action::Answer(Box::new(Answer {
-                ticket: s.ticket,
-                verdict,
-                task: s.task,
-                priority: s.priority,
-                latency: zero,
-                queue_time: zero,
-                retries: 0,
-                attempts: Vec::new(),
-            })));
+        if overslept > Self::PAUSE {
+            self.forgive(overslept);
         }
+        self.run_timers(out);
+        match event {
+            Event::Submitted(s) => self.submitted(&s, out),
+            Event::Cancelled { ticket } => self.cancel(ticket, out),
+            Event::AttemptEnded { attempt, outcome, timing } => self.attempt_ended(attempt, outcome, timing, out),
+            Event::WorkerJoined { worker, spec } => self.worker_joined(worker, &spec, out),
+            Event::WorkerReported { worker, report } => {
+                self.fleet.refresh_medians(self.now);
+                self.worker_reported(worker, &report, out);
+            }
+            Event::WorkerStateChanged { worker, state } => self.set_reported(worker.0, state, out),
+            Event::WorkerHeld { worker, hold } => self.worker_held(worker, hold, out),
+            Event::WorkerChecked { worker, check } => self.worker_checked(worker, check, out),
+            Event::WorkerLeft { worker } => self.worker_left(worker, out),
+            Event::Tick => {}
+        }
+        self.pump(out);
     }
 
     /// When [`Event::Tick`] is due, if nothing else happens before.
     pub fn next_wakeup(&self) -> Option<Time> {
-        None
+        let tickets = self.timers.peek().map_or(Time::NEVER, |e| e.0);
+        let workers = self.fleet.timers.peek().map_or(Time::NEVER, |e| e.0);
+        let next = tickets.min(workers).min(self.reconsider_at);
+        (next != Time::NEVER).then_some(next)
     }
 
     /// The lowest worker key that is not in use; `None` when there are as many workers as may be.
     pub fn free_worker_key(&self) -> Option<WorkerKey> {
-        (self.config.max_workers > 0).then_some(WorkerKey(0))
+        let key = self.fleet.free_key();
+        ((key as usize) < self.config.max_workers).then_some(WorkerKey(key))
     }
 
-    /// Requests that are not answered yet.
-    pub fn live(&self) -> usize {
-        0
+    fn submitted(&mut self, s: &Submission, out: &mut Vec<Action>) {
+        if self.tickets.slot_of(s.ticket).is_some() {
+            return; // the shell's mistake; the first of that name keeps it
+        }
+        if let Err(refusal) = self.admit(s) {
+            let counters = &mut self.stats.counters;
+            counters.total_requests += 1;
+            counters.rejected_requests += 1;
+            out.push(Action::Answer(Box::new(Answer {
+                ticket: s.ticket,
+                verdict: Verdict::Failure { code: refusal.code, retry_after: refusal.retry_after },
+                task: s.task,
+                priority: s.priority,
+                latency: Duration::ZERO,
+                queue_time: Duration::ZERO,
+                retries: 0,
+                attempts: Vec::new(),
+            })));
+            return;
+        }
+        let slot = self.tickets.insert(s, self.now, &self.config);
+        self.bytes += s.bytes;
+        let t = &self.tickets[slot];
+        self.queue.enter(t);
+        self.queue.push(slot, t);
+        self.timers.set(slot, t.due());
+        let depth = self.queue.len() as u64;
+        let high = &mut self.stats.counters.queue_high_watermark;
+        *high = (*high).max(depth);
     }
 
-    /// Requests that wait for a worker.
-    pub fn queued(&self) -> usize {
-        0
-    }
-
-    /// Counts since the start.
-    pub fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    /// `GET /queue/stats`, with `stored_results` left at zero for the result store to fill in.
-    pub fn queue_stats(&self, _now: Time) -> QueueStats {
-        QueueStats {
-            queue_size: 0,
-            active_tasks: 0,
-            total_workers: 0,
-            healthy_workers: 0,
-            busy_workers: 0,
-            stats: self.counters,
-            queue_capacity: self.config.queue_capacity as u64,
-            queued_by_priority: crate::protocol::ByPriority::default(),
-            queued_by_task: Vec::new(),
-            oldest_age: 0.0,
-            wait: LatencySummary::default(),
-            stored_results: 0,
+    /// Does everything that is due by now, earliest first.
+    fn run_timers(&mut self, out: &mut Vec<Action>) {
+        loop {
+            let ticket = self.timers.peek().filter(|e| e.0 <= self.now);
+            let worker = self.fleet.timers.peek().filter(|e| e.0 <= self.now);
+            match (ticket, worker) {
+                (Some((due, slot)), None) => self.ticket_due(due, slot, out),
+                (Some((due, slot)), Some((other, _))) if due <= other => self.ticket_due(due, slot, out),
+                (_, Some((_, key))) => self.check_worker(key, out),
+                (None, None) => break,
+            }
         }
     }
 
-    /// Each task: whether it can be served, by how many, how fast.
-    pub fn task_status(&self, _now: Time) -> Vec<TaskStatus> {
-        Vec::new()
-    }
-
-    /// Answers with a result, a second, over the last 10 s.
-    pub fn throughput(&self, _now: Time) -> f64 {
-        0.0
-    }
-
-    /// Share of requests that failed over the last minute, 0 to 1.
-    pub fn error_rate(&self, _now: Time) -> f64 {
-        0.0
-    }
-
-    /// Latency of answered requests over the last minute, seconds.
-    pub fn latency(&self, _now: Time) -> LatencySummary {
-        LatencySummary::default()
-    }
-
-    /// What is known of one worker.
-    pub fn worker(&self, _now: Time, _key: WorkerKey) -> Option<WorkerView> {
-        None
-    }
-
-    /// What is known of every worker, by key.
-    pub fn workers(&self, _now: Time) -> Vec<WorkerView> {
-        Vec::new()
+    fn ticket_due(&mut self, due: Time, slot: u32, out: &mut Vec<Action>) {
+        let t = &self.tickets[slot];
+        if t.deadline <= due {
+            return self.fail(slot, ProblemCode::DeadlineExceeded, None, out);
+        }
+        let gives_up = |r: &Option<ticket::Running>| r.is_some_and(|r| r.gives_up <= due);
+        if let Some(lane) = t.running.iter().position(gives_up) {
+            self.end_attempt(slot, lane, AttemptOutcome::Timeout, out);
+        } else if t.phase == Phase::BackingOff && t.resume_at <= due {
+            self.resume(slot);
+        } else if t.hedge_at <= due {
+            self.hedge(slot, out);
+        } else {
+            let due = t.due();
+            self.timers.set(slot, due);
+        }
     }
 }

@@ -1,0 +1,219 @@
+//! From the queue to a worker: which request next, where to, and beside which a second try runs.
+
+use std::time::Duration;
+
+use super::ticket::{LANES, Phase, Running};
+use super::worker::AttemptPlace;
+use super::{Action, AttemptId, Dispatch, DispatchKind, Scheduler, Time, WorkerKey};
+use crate::protocol::{ProblemCode, TaskType};
+
+/// Where a waiting request could go now.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    /// To this worker.
+    Worker(u32),
+    /// Nowhere; something else must happen first, or this time must come.
+    Wait(Time),
+    /// It would be too late wherever it went.
+    Hopeless,
+}
+
+impl Scheduler {
+    /// Gives out whatever can be given out.
+    pub(super) fn pump(&mut self, out: &mut Vec<Action>) {
+        self.release_parked();
+        self.reconsider_at = Time::NEVER;
+        let mut stuck = [false; TaskType::ALL.len()];
+        loop {
+            // Among tasks, too, the earliest virtual deadline goes first.
+            let next = (0..TaskType::ALL.len())
+                .filter(|&task| !stuck[task] && self.fleet.has_room(task))
+                .filter_map(|task| self.queue.first(task).map(|order| (order, task)))
+                .min();
+            let Some((_, task)) = next else { break };
+            stuck[task] = !self.place_one(task, out);
+        }
+        for task in 0..TaskType::ALL.len() {
+            let figures = &mut self.stats.tasks[task];
+            if self.queue.ready(task) == 0 {
+                figures.saturated_since = None;
+            } else {
+                figures.saturated_since.get_or_insert(self.now);
+            }
+        }
+    }
+
+    /// Places the first request of a task that can be placed; false if none can.
+    fn place_one(&mut self, task: usize, out: &mut Vec<Action>) -> bool {
+        let mut choice = Choice::Wait(Time::NEVER);
+        let mut wake = Time::NEVER;
+        let found = self.queue.find(task, |slot| {
+            choice = self.choose(slot);
+            if let Choice::Wait(until) = choice {
+                wake = wake.min(until);
+            }
+            !matches!(choice, Choice::Wait(_))
+        });
+        self.reconsider_at = self.reconsider_at.min(wake);
+        match (found, choice) {
+            (Some(slot), Choice::Worker(worker)) => {
+                self.dispatch(slot, worker, out);
+                true
+            }
+            (Some(slot), Choice::Hopeless) => {
+                let late = 1.0 / self.drain_rate(task);
+                let refusal = self.refuse(ProblemCode::DeadlineUnmeetable, late);
+                self.fail(slot, refusal.code, refusal.retry_after, out);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Where a waiting request could go now.
+    fn choose(&self, slot: u32) -> Choice {
+        let t = &self.tickets[slot];
+        let task = t.task.index();
+        let fresh = |w: u32| !t.tried.contains(w);
+        let mut best = [0, 1].map(|tier| self.fleet.best(task, tier, fresh));
+        if best == [None, None] && t.tried.iter().next().is_some() {
+            let tried = t.tried.iter().filter(|&w| self.fleet.is_eligible(w, task)).count() as u32;
+            if self.fleet.eligible_all(task) > tried {
+                return Choice::Wait(Time::NEVER); // another worker first, and there is one
+            }
+            best = [0, 1].map(|tier| self.fleet.best(task, tier, |_| true));
+        }
+        let predict = |key: u32| self.fleet.get(key).map_or(f64::INFINITY, |w| w.predict(task));
+        let in_time = |key: u32| self.now.plus_secs(predict(key)) <= t.deadline;
+        // Past this, a request takes what it can get.
+        let choosy_until = t.deadline.min(t.arrival + self.config.fallback_after);
+        let chosen = match best {
+            [None, None] => return Choice::Wait(Time::NEVER),
+            [Some(full), None] => full,
+            [None, Some(fallback)] => {
+                let slack = 1.5 * predict(fallback);
+                let until = choosy_until.min(t.deadline - Duration::from_secs_f64(slack.clamp(0.0, 1e6)));
+                if self.fleet.eligible(task, 0) > 0 && self.now < until {
+                    return Choice::Wait(until);
+                }
+                fallback
+            }
+            [Some(full), Some(fallback)] => {
+                let waits = self.fleet.get(full).map_or(0.0, super::worker::Worker::backlog);
+                let patient = self.now.plus_secs(waits) <= choosy_until && in_time(full);
+                if patient || predict(full) <= predict(fallback) { full } else { fallback }
+            }
+        };
+        // A busy fleet's time is not spent on what will be late; an idle worker may as well try, and
+        // what was begun is carried through.
+        let idle = self.fleet.get(chosen).is_none_or(|w| w.held() == 0);
+        if !idle && t.dispatched == 0 && !in_time(chosen) {
+            return Choice::Hopeless;
+        }
+        Choice::Worker(chosen)
+    }
+
+    /// Sends a waiting request to a worker.
+    fn dispatch(&mut self, slot: u32, worker: u32, out: &mut Vec<Action>) {
+        let t = &mut self.tickets[slot];
+        self.queue.leave(slot, t);
+        let kind = t.next_kind;
+        let extra = std::mem::take(&mut t.has_token);
+        if t.dispatched == 0 {
+            self.stats.wait.record(self.now, self.now.secs_since(t.arrival));
+            self.stats.tasks[t.task.index()].drained.add(self.now, 1);
+        }
+        t.phase = Phase::Running;
+        t.last_start = Some(self.now);
+        let task = t.task.index();
+        let known = self.stats.tasks[task].refresh(self.now);
+        t.hedge_at = if t.hedged || known.count < self.config.hedge_min_samples {
+            Time::NEVER
+        } else {
+            self.now.plus_secs(known.p95)
+        };
+        self.send(slot, worker, kind, extra, out);
+    }
+
+    /// Starts an attempt. The request is in no queue.
+    fn send(&mut self, slot: u32, worker: u32, kind: DispatchKind, extra: bool, out: &mut Vec<Action>) {
+        let t = &mut self.tickets[slot];
+        let task = t.task.index();
+        let Some(lane) = (0..LANES).find(|&l| t.running[l].is_none()) else { return };
+        let Some(w) = self.fleet.get_mut(worker) else { return };
+        let budget = t.deadline.since(self.now);
+        let timeout = self.stats.tasks[task].attempt_timeout(w.predict(task), &self.config);
+        let timeout = Time::ZERO.plus_secs(timeout).since_start().min(budget);
+        if w.attempts.is_empty() {
+            w.moved = self.now; // it stood still because it had nothing to do
+        }
+        w.attempts.push(AttemptPlace { slot, lane: lane as u8 });
+        w.load[task] += 1;
+        w.figures.sent += 1;
+        t.dispatched += 1;
+        t.running[lane] = Some(Running {
+            number: t.dispatched,
+            worker,
+            place: w.attempts.len() as u32 - 1,
+            started: self.now,
+            gives_up: self.now + timeout,
+            extra,
+        });
+        let attempt = AttemptId { ticket: t.id, number: t.dispatched };
+        self.in_flight += 1;
+        self.stats.counters.attempts += 1;
+        self.stats.counters.retries += u64::from(kind == DispatchKind::Retry);
+        self.stats.counters.hedges += u64::from(kind == DispatchKind::Hedge);
+        self.stats.attempt_sent(f64::from(u8::from(kind == DispatchKind::Hedge)));
+        self.timers.set(slot, self.tickets[slot].due());
+        out.push(Action::Dispatch(Dispatch { attempt, worker: WorkerKey(worker), kind, budget, timeout }));
+        self.refresh_worker(worker);
+    }
+
+    /// A request's attempt is slower than most: tries it on another worker as well, if that is
+    /// affordable now; otherwise looks again a little later.
+    pub(super) fn hedge(&mut self, slot: u32, out: &mut Vec<Action>) {
+        let t = &mut self.tickets[slot];
+        let task = t.task.index();
+        t.hedge_at = Time::NEVER;
+        if t.hedged || t.in_flight() != 1 {
+            self.timers.set(slot, t.due());
+            return;
+        }
+        let t = &self.tickets[slot];
+        let known = self.stats.tasks[task].known;
+        let worth_it = t.deadline.secs_since(self.now) > known.p50;
+        let affordable = self.stats.hedge_share() <= self.config.hedge_share
+            && self.budget.has_room(self.in_flight, &self.config)
+            && self.queue.ready(task) <= self.fleet.eligible_all(task) as usize;
+        let other = |w: u32| !t.runs_on(w) && !t.tried.contains(w);
+        let target = (0..2).find_map(|tier| self.fleet.best(task, tier, other));
+        match target {
+            Some(worker) if worth_it && affordable => {
+                self.tickets[slot].hedged = true;
+                self.budget.take();
+                self.send(slot, worker, DispatchKind::Hedge, true, out);
+            }
+            _ => {
+                let again = (known.p95 / 2.0).max(0.05);
+                self.tickets[slot].hedge_at = self.now.plus_secs(again);
+                self.timers.set(slot, self.tickets[slot].due());
+            }
+        }
+    }
+
+    /// Lets parked retries into the queue as far as the budget has room.
+    fn release_parked(&mut self) {
+        while let Some((_, slot)) = self.parked.peek() {
+            if !self.budget.has_room(self.in_flight, &self.config) {
+                break;
+            }
+            self.parked.remove(slot);
+            self.budget.take();
+            let t = &mut self.tickets[slot];
+            t.has_token = true;
+            t.phase = Phase::Queued;
+            self.queue.push(slot, t);
+        }
+    }
+}

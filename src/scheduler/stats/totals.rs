@@ -1,0 +1,166 @@
+//! The scheduler's own figures: totals, and each task's pace and latencies.
+
+use std::time::Duration;
+
+use super::{Ring, Rolling};
+use crate::config::SchedulerConfig;
+use crate::protocol::{Counters, TaskType};
+use crate::scheduler::{PerTask, Time};
+
+/// Slice of the short windows: 44 of them are 11 s, so that ten whole seconds are always there.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// What is known of one task across the fleet.
+#[derive(Debug)]
+pub(crate) struct TaskFigures {
+    /// Answers with a result.
+    pub(crate) done: Ring<44>,
+    /// First dispatches: how fast its queue drains.
+    pub(crate) drained: Ring<44>,
+    /// Since when its queue has never been empty.
+    pub(crate) saturated_since: Option<Time>,
+    /// Submission to answer.
+    pub(crate) latency: Rolling,
+    /// Dispatch to end.
+    pub(crate) attempts: Rolling,
+    /// Attempts that ended, and of those the timed-out ones; halved now and then.
+    ended: f64,
+    timed_out: f64,
+    /// What `attempts` said when it was last asked.
+    pub(crate) known: KnownAttempts,
+    asked: Option<Time>,
+}
+
+/// Percentiles of a task's attempts, asked for once a second at most.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KnownAttempts {
+    pub(crate) count: u64,
+    pub(crate) p50: f64,
+    pub(crate) p95: f64,
+    pub(crate) p99: f64,
+}
+
+impl TaskFigures {
+    /// Attempts that must have been seen before their 99th percentile sets time-outs.
+    const MIN_SAMPLES: u64 = 20;
+
+    fn new() -> Self {
+        Self {
+            done: Ring::new(SHORT),
+            drained: Ring::new(SHORT),
+            saturated_since: None,
+            latency: Rolling::default(),
+            attempts: Rolling::default(),
+            ended: 0.0,
+            timed_out: 0.0,
+            known: KnownAttempts::default(),
+            asked: None,
+        }
+    }
+
+    /// An attempt ended in its own way, or was overtaken by its hedge (then it would have taken at
+    /// least this long).
+    pub(crate) fn attempt_took(&mut self, now: Time, seconds: f64) {
+        self.count_end(0.0);
+        self.attempts.record(now, seconds);
+    }
+
+    /// An attempt ran into its time-out. A few of those say nothing of how long the task takes; a
+    /// quarter of all does: then the time-out is too short, and must be able to grow.
+    pub(crate) fn attempt_timed_out(&mut self, now: Time, seconds: f64) {
+        self.count_end(1.0);
+        if self.timed_out > 0.25 * self.ended {
+            self.attempts.record(now, seconds);
+        }
+    }
+
+    fn count_end(&mut self, timed_out: f64) {
+        self.ended += 1.0;
+        self.timed_out += timed_out;
+        if self.ended > 200.0 {
+            self.ended /= 2.0;
+            self.timed_out /= 2.0;
+        }
+    }
+
+    /// The percentiles, at most a second old.
+    pub(crate) fn refresh(&mut self, now: Time) -> KnownAttempts {
+        if self.asked.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
+            let s = self.attempts.summary(now);
+            self.known = KnownAttempts { count: s.count, p50: s.p50, p95: s.p95, p99: s.p99 };
+            self.asked = Some(now);
+        }
+        self.known
+    }
+
+    /// Time-out of an attempt that is predicted to take `predicted` seconds.
+    pub(crate) fn attempt_timeout(&self, predicted: f64, config: &SchedulerConfig) -> f64 {
+        let (least, most) = (config.attempt_timeout_min.as_secs_f64(), config.attempt_timeout_max.as_secs_f64());
+        if self.known.count < Self::MIN_SAMPLES {
+            return most.max(3.0 * predicted);
+        }
+        // A model that takes long by its own account may take longer than the usual limit.
+        (3.0 * self.known.p99.max(predicted)).clamp(least, most.max(3.0 * predicted))
+    }
+
+    /// Requests a second that leave the queue, if it has been full for long enough to tell.
+    pub(crate) fn drain_rate(&self, now: Time) -> Option<f64> {
+        let full_for = now.since(self.saturated_since?).min(Duration::from_secs(5));
+        if full_for < Duration::from_secs(1) {
+            return None;
+        }
+        // The current slice is part of the sum, and only partly over.
+        let slices = (full_for.as_nanos() / SHORT.as_nanos()) as u32;
+        let partly = now.nanos() % SHORT.as_nanos() as u64;
+        let seconds = f64::from(slices - 1) * SHORT.as_secs_f64() + partly as f64 * 1e-9;
+        Some(f64::from(self.drained.sum(now, SHORT * slices)) / seconds)
+    }
+
+    /// Answers a second over the last ten.
+    pub(crate) fn throughput(&self, now: Time) -> f64 {
+        f64::from(self.done.sum(now, Duration::from_secs(10))) / 10.0
+    }
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    pub(crate) counters: Counters,
+    pub(crate) tasks: PerTask<TaskFigures>,
+    /// Submission to first dispatch.
+    pub(crate) wait: Rolling,
+    /// Requests that succeeded and failed, over a minute.
+    pub(crate) ok: Ring<13>,
+    pub(crate) failed: Ring<13>,
+    /// Attempts and hedges of the last while, halved now and then, for the share of hedges.
+    recent_attempts: f64,
+    recent_hedges: f64,
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Self {
+            counters: Counters::default(),
+            tasks: TaskType::ALL.map(|_| TaskFigures::new()),
+            wait: Rolling::default(),
+            ok: Ring::new(Duration::from_secs(5)),
+            failed: Ring::new(Duration::from_secs(5)),
+            recent_attempts: 0.0,
+            recent_hedges: 0.0,
+        }
+    }
+
+    pub(crate) fn attempt_sent(&mut self, hedge: f64) {
+        self.recent_attempts += 1.0;
+        self.recent_hedges += hedge;
+        if self.recent_attempts > 2000.0 {
+            self.recent_attempts /= 2.0;
+            self.recent_hedges /= 2.0;
+        }
+    }
+
+    /// The share of hedges if one more were sent now.
+    pub(crate) fn hedge_share(&self) -> f64 {
+        (self.recent_hedges + 1.0) / (self.recent_attempts + 1.0)
+    }
+}

@@ -1,0 +1,4 @@
+//! The scheduler as a whole, event by event.
+
+mod driver;
+mod order;

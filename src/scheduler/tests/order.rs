@@ -1,0 +1,166 @@
+//! Who goes first, and where to.
+
+use std::collections::BTreeMap;
+
+use super::driver::{Driver, IMAGE, TEXT};
+use crate::config::SchedulerConfig;
+use crate::protocol::{AttemptOutcome, Priority, TaskType};
+use crate::scheduler::*;
+
+/// Fills every credit, so that what comes next has to wait.
+fn full(n: u32) -> Driver {
+    let mut d = Driver::with_workers(n);
+    while d.scheduler.queued() == 0 {
+        d.text();
+    }
+    let blocker = d.dispatches().len() as u64;
+    d.send(Event::Cancelled { ticket: TicketId(blocker) });
+    assert_eq!(d.scheduler.queued(), 0);
+    d.log.clear();
+    d
+}
+
+fn order_of_starts(d: &Driver) -> Vec<TicketId> {
+    d.dispatches().into_iter().map(|(_, d)| d.attempt.ticket).collect()
+}
+
+#[test]
+fn a_worker_holds_two_batches_and_the_rest_waits_here() {
+    let mut d = Driver::with_workers(3);
+    for _ in 0..20 {
+        d.text();
+    }
+    assert_eq!((d.on(0), d.on(1), d.on(2)), (2, 2, 2));
+    assert_eq!(d.scheduler.queued(), 14);
+    d.finish_all();
+    assert_eq!(d.scheduler.counters().successful_requests, 20);
+    assert_eq!(d.scheduler.counters().queue_high_watermark, 14);
+}
+
+#[test]
+fn high_goes_before_normal_before_low() {
+    let mut d = full(1);
+    let low = d.submit(TEXT, Priority::Low, 30.0);
+    let normal = d.submit(TEXT, Priority::Normal, 30.0);
+    let high = d.submit(TEXT, Priority::High, 30.0);
+    d.finish_all();
+    assert_eq!(order_of_starts(&d), [high, normal, low]);
+}
+
+#[test]
+fn low_is_overtaken_for_eight_seconds_and_no_longer() {
+    let mut d = full(1);
+    let low = d.submit(TEXT, Priority::Low, 30.0);
+    d.pass(5.9);
+    let before = d.submit(TEXT, Priority::Normal, 30.0);
+    d.pass(0.2);
+    let after = d.submit(TEXT, Priority::Normal, 30.0);
+    d.pass(1.7);
+    let high = d.submit(TEXT, Priority::High, 30.0);
+    d.pass(0.3);
+    let late_high = d.submit(TEXT, Priority::High, 30.0);
+    d.finish_all();
+    let starts: Vec<_> = order_of_starts(&d).into_iter().filter(|t| t.0 >= low.0).collect();
+    assert_eq!(starts, [high, before, low, after, late_high], "{starts:?}");
+}
+
+#[test]
+fn a_near_deadline_goes_first() {
+    let mut d = full(1);
+    let far = d.submit(TEXT, Priority::Normal, 30.0);
+    let near = d.submit(TEXT, Priority::Normal, 1.0);
+    d.finish_all();
+    assert_eq!(order_of_starts(&d), [near, far]);
+}
+
+#[test]
+fn tasks_share_workers_in_the_same_order() {
+    let mut d = full(1);
+    let first = d.submit(IMAGE, Priority::Normal, 30.0);
+    d.pass(0.01);
+    let second = d.submit(TEXT, Priority::Normal, 30.0);
+    d.pass(0.01);
+    let third = d.submit(IMAGE, Priority::Normal, 30.0);
+    d.finish_all();
+    assert_eq!(order_of_starts(&d), [first, second, third]);
+}
+
+#[test]
+fn only_the_able_get_work() {
+    let mut d = Driver::new(SchedulerConfig::default());
+    let mut only_text = PerTask::default();
+    only_text[TEXT.index()] = Ability::Full;
+    d.join(0, only_text);
+    d.beating.clear();
+    let t = d.submit(TaskType::ClipTextToImage, Priority::Normal, 1.0);
+    // The driver's heartbeat says that it can do everything; without one, what it registered stands.
+    let mut fresh = Driver::new(SchedulerConfig::default());
+    fresh.send(Event::WorkerJoined {
+        worker: WorkerKey(0),
+        spec: Box::new(WorkerSpec {
+            id: crate::protocol::WorkerId::try_new("w").unwrap(),
+            abilities: only_text,
+            capacity: 4,
+            state: crate::protocol::WorkerState::Ready,
+            liveness: Liveness::Heartbeat,
+        }),
+    });
+    let refused = fresh.submit(IMAGE, Priority::Normal, 1.0);
+    assert_eq!(fresh.code(refused), crate::protocol::ProblemCode::NoWorker);
+    let taken = fresh.text();
+    assert_eq!(fresh.running_of(taken).len(), 1);
+    assert_eq!(d.running_of(t).len(), 1);
+}
+
+#[test]
+fn the_slow_worker_gets_little() {
+    let mut d = Driver::with_workers(3);
+    d.set_cost(2, 0.2);
+    let mut sent = BTreeMap::<u32, u32>::new();
+    for _ in 0..200 {
+        let t = d.text();
+        *sent.entry(d.running_of(t)[0].worker.0).or_default() += 1;
+        d.pass(0.005);
+        if d.running.len() > 3 {
+            let oldest = d.running[0].attempt;
+            d.end(oldest, AttemptOutcome::Success);
+        }
+    }
+    assert!(sent.get(&2).copied().unwrap_or(0) <= 6, "{sent:?}");
+}
+
+#[test]
+fn equals_share_the_work_evenly() {
+    let mut d = Driver::with_workers(4);
+    let mut sent = [0_u32; 4];
+    for _ in 0..400 {
+        let t = d.text();
+        sent[d.running_of(t)[0].worker.0 as usize] += 1;
+        d.end_of(t, AttemptOutcome::Success);
+    }
+    assert!(sent.iter().all(|n| (60..=140).contains(n)), "{sent:?}");
+}
+
+#[test]
+fn the_full_model_is_worth_a_wait_but_not_the_deadline() {
+    let mut d = Driver::with_workers(2);
+    let fallback = |d: &mut Driver| {
+        let mut report = d.report(1);
+        report.abilities = [Ability::Fallback; 4];
+        d.send(Event::WorkerReported { worker: WorkerKey(1), report: Box::new(report) });
+    };
+    d.beating.remove(&1);
+    fallback(&mut d);
+    for _ in 0..4 {
+        d.text();
+    }
+    assert_eq!((d.on(0), d.on(1)), (2, 0), "two wait although the fallback is free");
+    // A request that can't wait for the full model takes the fallback.
+    let hurried = d.submit(TEXT, Priority::High, 0.025);
+    assert_eq!(d.running_of(hurried)[0].worker, WorkerKey(1));
+    d.pass(1.9);
+    fallback(&mut d);
+    assert_eq!(d.on(1), 0);
+    d.pass(0.2);
+    assert_eq!(d.on(1), 2, "after two seconds they take what is free");
+}

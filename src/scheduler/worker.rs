@@ -1,0 +1,249 @@
+//! What is known of one worker: its life, its load, its pace and its record.
+
+use std::time::Duration;
+
+use super::breaker::Breaker;
+use super::score::{Success, TaskCost};
+use super::stats::{Ring, Rolling};
+use super::{Ability, Hold, Liveness, PerTask, Suspicion, Time, WorkerSpec};
+use crate::config::SchedulerConfig;
+use crate::protocol::{BreakerState, TaskType, WorkerId, WorkerState};
+
+/// Where an attempt is: a request's slot and which of its lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AttemptPlace {
+    pub(super) slot: u32,
+    pub(super) lane: u8,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) abilities: PerTask<Ability>,
+    pub(super) capacity: u32,
+    pub(super) liveness: Liveness,
+    pub(super) joined: Time,
+
+    /// As it says itself, or `Lost`.
+    pub(super) reported: WorkerState,
+    pub(super) hold: Hold,
+    /// When it was last known to be well.
+    pub(super) seen: Time,
+    pub(super) silent: bool,
+    pub(super) stalled: bool,
+    pub(super) check_failed: bool,
+    /// Whether an attempt succeeded since the last active check.
+    pub(super) worked_since_check: bool,
+    /// What the fleet was last told of it.
+    pub(super) announced: (WorkerState, Option<Suspicion>),
+
+    /// Attempts that it has, by task and in a list.
+    pub(super) load: PerTask<u32>,
+    pub(super) attempts: Vec<AttemptPlace>,
+    /// Attempts that were given up and that it may still work on.
+    pub(super) orphans: u32,
+    /// When it last moved, as far as is known, while it had work.
+    pub(super) moved: Time,
+    pub(super) progress: u64,
+    pub(super) reported_in_flight: u32,
+
+    pub(super) costs: PerTask<TaskCost>,
+    pub(super) rtt: f64,
+    pub(super) success: Success,
+    pub(super) breaker: Breaker,
+    pub(super) paused_until: Time,
+    pub(super) ramp_from: Option<Time>,
+
+    pub(super) figures: Figures,
+}
+
+/// Counts and latencies of one worker.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) sent: u64,
+    pub(super) completed: PerTask<u64>,
+    pub(super) failed: PerTask<u64>,
+    pub(super) latency: PerTask<Rolling>,
+    pub(super) done: Ring<11>,
+}
+
+impl Worker {
+    /// Weight of a new round-trip time.
+    const RTT_WEIGHT: f64 = 0.1;
+
+    pub(super) fn new(spec: &WorkerSpec, now: Time, config: &SchedulerConfig) -> Self {
+        Self {
+            id: spec.id.clone(),
+            abilities: spec.abilities,
+            capacity: spec.capacity,
+            liveness: spec.liveness,
+            joined: now,
+            reported: spec.state,
+            hold: Hold::Free,
+            seen: now,
+            silent: false,
+            stalled: false,
+            check_failed: spec.liveness == Liveness::ActiveCheck,
+            worked_since_check: false,
+            announced: (spec.state, None),
+            load: PerTask::default(),
+            attempts: Vec::new(),
+            orphans: 0,
+            moved: now,
+            progress: 0,
+            reported_in_flight: 0,
+            costs: TaskType::ALL.map(|_| TaskCost::unknown()),
+            rtt: 0.0,
+            success: Success::default(),
+            breaker: Breaker::new(config),
+            paused_until: Time::ZERO,
+            ramp_from: None,
+            figures: Figures {
+                sent: 0,
+                completed: PerTask::default(),
+                failed: PerTask::default(),
+                latency: PerTask::default(),
+                done: Ring::new(Duration::from_secs(1)),
+            },
+        }
+    }
+
+    /// Its state as the fleet should see it.
+    pub(super) fn state(&self) -> WorkerState {
+        match (self.hold, self.reported) {
+            (Hold::Kill, WorkerState::Starting | WorkerState::Ready | WorkerState::Draining) => WorkerState::Killing,
+            (Hold::Drain, WorkerState::Ready) => WorkerState::Draining,
+            (_, state) => state,
+        }
+    }
+
+    /// Why it is suspect, if it is.
+    pub(super) fn suspicion(&self) -> Option<Suspicion> {
+        if self.state() != WorkerState::Ready {
+            None
+        } else if self.silent {
+            Some(Suspicion::Silent)
+        } else if self.check_failed {
+            Some(Suspicion::CheckFailed)
+        } else if self.stalled {
+            Some(Suspicion::Stalled)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it could work at all.
+    pub(super) fn alive(&self) -> bool {
+        let checked = self.reports() || !self.check_failed;
+        self.state() == WorkerState::Ready && !self.silent && checked
+    }
+
+    /// Whether it should rather not work, while others can.
+    pub(super) fn barred(&self) -> bool {
+        self.stalled || self.check_failed || self.breaker.state() == BreakerState::Open
+    }
+
+    /// Whether it sends heartbeats that tell what it holds.
+    pub(super) fn reports(&self) -> bool {
+        self.liveness == Liveness::Heartbeat
+    }
+
+    pub(super) fn can(&self, task: usize) -> bool {
+        self.abilities[task] != Ability::None
+    }
+
+    /// Attempts that it has, as far as is known.
+    pub(super) fn held(&self) -> u32 {
+        self.attempts.len() as u32 + self.orphans
+    }
+
+    /// Seconds of work that it holds.
+    pub(super) fn backlog(&self) -> f64 {
+        let mut seconds = 0.0;
+        let mut most = 0.0_f64;
+        for (n, cost) in self.load.iter().zip(&self.costs) {
+            if *n > 0 {
+                seconds += f64::from(*n) * cost.unit();
+                most = most.max(cost.unit());
+            }
+        }
+        if self.orphans > 0 {
+            let unit = if most > 0.0 { most } else { self.costs.iter().map(TaskCost::unit).fold(0.0, f64::max) };
+            seconds += f64::from(self.orphans) * unit;
+        }
+        seconds
+    }
+
+    /// Seconds until it would answer one more request of this task.
+    pub(super) fn predict(&self, task: usize) -> f64 {
+        self.backlog() + self.costs[task].single() + self.rtt
+    }
+
+    /// Whether it may take one more request of this task now.
+    pub(super) fn has_room(&self, task: usize, now: Time, config: &SchedulerConfig) -> bool {
+        let held = self.held();
+        if held >= self.capacity || now < self.paused_until {
+            return false;
+        }
+        if held == 0 {
+            return true;
+        }
+        if self.breaker.state() == BreakerState::HalfOpen {
+            return false;
+        }
+        let cost = &self.costs[task];
+        let limit = cost.credit(self.rtt, config.credit_slack) * self.eased(now, config);
+        self.backlog() + cost.unit() <= limit * (1.0 + 1e-9)
+    }
+
+    /// How much of its work a worker that came back gets: from a tenth to all.
+    pub(super) fn eased(&self, now: Time, config: &SchedulerConfig) -> f64 {
+        let Some(from) = self.ramp_from else { return 1.0 };
+        let whole = config.slow_start.as_secs_f64();
+        if whole <= 0.0 { 1.0 } else { (now.secs_since(from) / whole).clamp(0.1, 1.0) }
+    }
+
+    /// Most requests of a task that it gets at once now.
+    pub(super) fn credits(&self, task: usize, now: Time, config: &SchedulerConfig) -> u32 {
+        if self.breaker.state() == BreakerState::HalfOpen {
+            return 1.min(self.capacity);
+        }
+        let cost = &self.costs[task];
+        let limit = cost.credit(self.rtt, config.credit_slack) * self.eased(now, config);
+        ((limit / cost.unit() * (1.0 + 1e-9)) as u32).max(1).min(self.capacity)
+    }
+
+    /// The network's share of an attempt was seen.
+    pub(super) fn observe_rtt(&mut self, seconds: f64) {
+        let first = self.figures.completed.iter().sum::<u64>() == 0;
+        let weight = if first { 1.0 } else { Self::RTT_WEIGHT };
+        self.rtt += weight * (seconds.max(0.0) - self.rtt);
+    }
+
+    /// When something about it is due, given how long it may stand still.
+    pub(super) fn due(&self, now: Time, stall_limit: f64, config: &SchedulerConfig) -> Time {
+        let mut due = Time::NEVER;
+        if self.reports() && self.reported != WorkerState::Lost {
+            due = self.seen + if self.silent { config.lease } else { config.suspect_after };
+        }
+        if self.may_stall() && !self.stalled {
+            due = due.min(self.moved.plus_secs(stall_limit));
+        }
+        if let Some(at) = self.breaker.reopens_at() {
+            due = due.min(at);
+        }
+        if self.paused_until > now {
+            due = due.min(self.paused_until);
+        }
+        if self.ramp_from.is_some() {
+            due = due.min(now + config.slow_start / 10);
+        }
+        due
+    }
+
+    /// Whether standing still would be odd: it has work, and says so itself.
+    pub(super) fn may_stall(&self) -> bool {
+        self.reports() && self.alive() && !self.attempts.is_empty() && self.reported_in_flight > 0
+    }
+}
