@@ -2,10 +2,14 @@
 //! can do. The models themselves are `inference`'s; this is the seam between the two, and where a
 //! test puts a model that does as it is told.
 
-use crate::config::WorkerConfig;
-use crate::protocol::{
-    Capability, InferRequest, ModelRef, ModelSource, ModelState, Problem, Scores, TaskResult, TaskType, WorkerId,
-};
+use std::sync::Arc;
+
+use anyhow::bail;
+
+use crate::cli::{Device, Precision};
+use crate::config::{ModelsFrom, WorkerConfig};
+use crate::inference::{Engine, EngineConfig, Prepared, Source};
+use crate::protocol::{Capability, InferRequest, Problem, TaskResult, TaskType, WorkerId};
 
 /// Computes answers.
 pub(super) trait Backend: Send + Sync + 'static {
@@ -21,12 +25,12 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// What is wrong with the input.
     fn prepare(&self, request: &InferRequest) -> Result<Self::Prepared, Problem>;
 
-    /// What an input costs, in units that are the same for all inputs of a task; at least 1.
+    /// What an input costs, in units that are the same for all inputs of a task.
     fn units(&self, prepared: &Self::Prepared) -> usize;
 
     /// Answers a batch of inputs of one task: one answer, or what went wrong, for each, in their
     /// order. Called from the inference thread alone.
-    fn run(&self, task: TaskType, batch: &[&Self::Prepared]) -> Vec<Result<TaskResult, String>>;
+    fn run(&self, task: TaskType, batch: &[Self::Prepared]) -> Vec<Result<TaskResult, String>>;
 
     /// What can be done now, with which models.
     fn capabilities(&self) -> Vec<Capability>;
@@ -35,72 +39,116 @@ pub(super) trait Backend: Send + Sync + 'static {
 /// How long preparing a request takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effort {
-    /// Less than handing it to another thread would.
+    /// Little more than handing it to another thread would.
     Trivial,
     /// Long enough to be in the way of others.
-    #[expect(dead_code, reason = "no model is wired in yet")]
     Considerable,
 }
 
-/// No model: answers at once, for measuring the path to it. Every answer says so.
-#[derive(Debug)]
-pub(super) struct Noop {
+/// The models of `inference`.
+pub(super) struct Models {
+    engine: Arc<Engine>,
     worker_id: WorkerId,
-    model: ModelRef,
-    speciality: Vec<TaskType>,
 }
 
-impl Noop {
-    const MODEL_INFO: &str = "no model";
+impl Models {
+    /// Texts up to this many bytes become tokens in some ten microseconds.
+    const SHORT_TEXT: usize = 512;
+    /// A picture costs CLIP about as much as this many tokens.
+    const TOKENS_PER_PICTURE: usize = 64;
 
-    pub(super) fn new(config: &WorkerConfig) -> Self {
-        Self {
-            worker_id: config.id.clone(),
-            model: ModelRef { id: "noop".to_owned(), revision: None, source: ModelSource::Noop },
-            speciality: config.speciality.clone(),
+    /// Loads what serves from the start.
+    ///
+    /// # Errors
+    /// What can't be loaded, or what this build can't do.
+    pub(super) fn load(config: &WorkerConfig) -> anyhow::Result<Self> {
+        if matches!(config.device, Device::Cuda | Device::Metal) {
+            bail!("this build computes on the CPU alone; leave --device out, or give --device auto");
+        }
+        if config.precision == Precision::Int8 {
+            bail!("this version computes in fp32 alone; leave --precision out");
+        }
+        let source = match &config.models {
+            ModelsFrom::Auto => Source::Auto,
+            ModelsFrom::Hub => Source::Hub,
+            ModelsFrom::Embedded => Source::Embedded,
+            ModelsFrom::Noop => Source::Noop,
+            ModelsFrom::Folder(folder) => Source::Folder(folder.clone()),
+        };
+        let engine = EngineConfig { source, speciality: config.speciality.clone(), threads: config.threads };
+        Ok(Self { engine: Engine::start(&engine)?, worker_id: config.id.clone() })
+    }
+}
+
+impl Backend for Models {
+    type Prepared = Prepared;
+
+    fn effort(&self, request: &InferRequest) -> Effort {
+        let pictures = request.task_type == TaskType::ImageClassification || request.options.images.is_some();
+        let candidates: usize = request.options.candidates.iter().flatten().map(String::len).sum();
+        if pictures || request.data.len() + candidates > Self::SHORT_TEXT {
+            Effort::Considerable
+        } else {
+            Effort::Trivial
         }
     }
-}
 
-impl Backend for Noop {
-    type Prepared = ();
-
-    fn effort(&self, _request: &InferRequest) -> Effort {
-        Effort::Trivial
+    fn prepare(&self, request: &InferRequest) -> Result<Prepared, Problem> {
+        Ok(self.engine.prepare(request.task_type, &request.data, &request.options)?)
     }
 
-    fn prepare(&self, _request: &InferRequest) -> Result<(), Problem> {
-        Ok(())
+    fn units(&self, prepared: &Prepared) -> usize {
+        let cost = prepared.cost();
+        if prepared.task() == TaskType::ImageClassification {
+            cost.pictures
+        } else {
+            cost.tokens + cost.pictures * Self::TOKENS_PER_PICTURE
+        }
     }
 
-    fn units(&self, (): &()) -> usize {
-        1
-    }
-
-    fn run(&self, task: TaskType, batch: &[&()]) -> Vec<Result<TaskResult, String>> {
-        let answer = || TaskResult {
-            prediction: "NOOP".to_owned(),
-            confidence: 0.0,
-            similarities: None,
-            worker_id: self.worker_id.clone(),
-            task_type: task,
-            model_info: Self::MODEL_INFO.to_owned(),
-            scores: Scores::default(),
-            degraded: true,
-            model: self.model.clone(),
-        };
-        batch.iter().map(|()| Ok(answer())).collect()
+    fn run(&self, task: TaskType, batch: &[Prepared]) -> Vec<Result<TaskResult, String>> {
+        let outputs = self.engine.run(batch);
+        let result = |output: crate::inference::Output| output.into_result(self.worker_id.clone(), task);
+        outputs.into_iter().map(|output| output.map(result).map_err(|error| error.to_string())).collect()
     }
 
     fn capabilities(&self) -> Vec<Capability> {
-        let capability = |task| Capability {
-            task,
-            model_info: Self::MODEL_INFO.to_owned(),
-            model: self.model.clone(),
-            degraded: true,
-            specialised: self.speciality.contains(&task),
-            state: ModelState::Ready,
-        };
-        TaskType::ALL.map(capability).to_vec()
+        self.engine.capabilities()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::WorkerArgs;
+
+    fn load(args: WorkerArgs) -> anyhow::Result<Models> {
+        Models::load(&WorkerConfig::load(args).unwrap())
+    }
+
+    #[test]
+    fn what_this_build_can_not_do_is_said() {
+        let cuda = WorkerArgs { device: Some(Device::Cuda), ..WorkerArgs::default() };
+        assert!(load(cuda).err().unwrap().to_string().contains("--device"));
+        let int8 = WorkerArgs { precision: Some(Precision::Int8), ..WorkerArgs::default() };
+        assert!(load(int8).err().unwrap().to_string().contains("--precision"));
+    }
+
+    #[test]
+    fn pictures_and_long_texts_go_to_the_pool() {
+        let models = load(WorkerArgs { models: Some("noop".into()), ..WorkerArgs::default() }).unwrap();
+        let effort = |task, data: &str| models.effort(&InferRequest::new(task, data));
+        assert_eq!(effort(TaskType::TextClassification, "short"), Effort::Trivial);
+        assert_eq!(effort(TaskType::TextClassification, &"long ".repeat(200)), Effort::Considerable);
+        assert_eq!(effort(TaskType::ImageClassification, "sample:cat"), Effort::Considerable);
+    }
+
+    #[test]
+    fn the_no_op_model_answers_and_says_what_it_is() {
+        let models = load(WorkerArgs { models: Some("noop".into()), ..WorkerArgs::default() }).unwrap();
+        let request = InferRequest::new(TaskType::TextClassification, "x");
+        let prepared = models.prepare(&request).unwrap();
+        let result = models.run(request.task_type, &[prepared]).remove(0).unwrap();
+        assert_eq!((result.model_info.as_str(), result.worker_id.as_str()), ("no model", "worker-1"));
     }
 }

@@ -55,6 +55,9 @@ struct Job<P> {
     reply: oneshot::Sender<Reply>,
 }
 
+/// Someone who waits for an answer while it is computed.
+type Waiting = Entry<oneshot::Sender<Reply>>;
+
 /// The queue before the model, and the thread behind it. Dropping it ends the thread once the
 /// batch that runs is done.
 pub(super) struct Batcher<B: Backend> {
@@ -197,12 +200,16 @@ impl<B: Backend> Shared<B> {
         }
     }
 
-    fn compute(&self, mut batch: Vec<Entry<Job<B::Prepared>>>) {
+    fn compute(&self, batch: Vec<Entry<Job<B::Prepared>>>) {
         let started = Instant::now();
-        batch.retain(|entry| entry.deadline > started && !entry.payload.reply.is_closed());
-        let Some(first) = batch.first() else { return };
-        let (task, size) = (first.task, batch.len());
-        let inputs: Vec<&B::Prepared> = batch.iter().map(|entry| &entry.payload.prepared).collect();
+        let wanted = |entry: &Entry<Job<B::Prepared>>| entry.deadline > started && !entry.payload.reply.is_closed();
+        let part = |entry: Entry<Job<B::Prepared>>| {
+            let (entry, Job { prepared, reply }) = entry.exchange(());
+            (entry.exchange(reply).0, prepared)
+        };
+        let (waiting, inputs): (Vec<Waiting>, Vec<B::Prepared>) = batch.into_iter().filter(wanted).map(part).unzip();
+        let Some(first) = waiting.first() else { return };
+        let (task, size) = (first.task, waiting.len());
         let outcome = catch_unwind(AssertUnwindSafe(|| self.backend.run(task, &inputs)));
         std::thread::sleep(self.faults.slowness(started.elapsed()));
         let took = started.elapsed();
@@ -210,41 +217,46 @@ impl<B: Backend> Shared<B> {
             Ok(results) if results.len() == size => results,
             Ok(results) => {
                 tracing::error!(%task, size, answers = results.len(), "the model lost count of its batch");
-                return self.split(batch, "the model lost count of its batch");
+                return self.split(waiting, inputs, "the model lost count of its batch");
             }
             Err(_) => {
                 tracing::error!(%task, size, "the model panicked");
-                return self.split(batch, "the model panicked on it");
+                return self.split(waiting, inputs, "the model panicked on it");
             }
         };
         // One bad input can spoil all of a batch; alone, each shows what it is.
         if size > 1 && results.iter().all(Result::is_err) {
-            return self.split(batch, "");
+            return self.split(waiting, inputs, "");
         }
-        let units = batch.iter().map(|entry| entry.units).sum();
+        let units = waiting.iter().map(|entry| entry.units).sum();
         self.lock().queue.observe(task, units, size, took.as_secs_f64());
-        for (entry, result) in batch.into_iter().zip(results) {
+        for (entry, result) in waiting.into_iter().zip(results) {
             let waited = started.saturating_duration_since(entry.arrived);
             self.meter.waited(task, waited);
             let reply = result
                 .map(|answer| Computed { answer, waited, took, batch_size: size })
                 .map_err(|reason| Problem::new(ProblemCode::InferenceFailed, reason));
             // Nobody there: the client left while the model computed.
-            let _ = entry.payload.reply.send(reply);
+            let _ = entry.payload.send(reply);
         }
         self.meter.batch(task, size, took);
     }
 
     /// Computes both halves of a batch that failed as a whole; a batch of one has failed for good.
-    fn split(&self, mut batch: Vec<Entry<Job<B::Prepared>>>, reason: &str) {
-        if batch.len() > 1 {
-            let second = batch.split_off(batch.len() / 2);
-            self.compute(batch);
-            self.compute(second);
+    fn split(&self, waiting: Vec<Waiting>, inputs: Vec<B::Prepared>, reason: &str) {
+        if waiting.len() == 1 {
+            for entry in waiting {
+                let _ = entry.payload.send(Err(Problem::new(ProblemCode::InferenceFailed, reason)));
+            }
             return;
         }
-        for entry in batch {
-            let _ = entry.payload.reply.send(Err(Problem::new(ProblemCode::InferenceFailed, reason)));
-        }
+        let join = |(entry, prepared): (Waiting, B::Prepared)| {
+            let (entry, reply) = entry.exchange(());
+            entry.exchange(Job { prepared, reply }).0
+        };
+        let mut batch: Vec<_> = waiting.into_iter().zip(inputs).map(join).collect();
+        let second = batch.split_off(batch.len() / 2);
+        self.compute(batch);
+        self.compute(second);
     }
 }

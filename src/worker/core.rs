@@ -187,11 +187,16 @@ impl<B: Backend> Core<B> {
         let task = request.task_type;
         let mut hold = self.hold(&id, task).inspect_err(|_| self.meter.ended(None, Outcome::Refused))?;
         let deadline = arrived + budget;
-        let answer = tokio::time::timeout_at(deadline.into(), self.serve(request, id, arrived, deadline)).await;
+        let answer = tokio::time::timeout_at(deadline.into(), self.serve(request, id.clone(), arrived, deadline)).await;
         let answer = answer.unwrap_or_else(|_| {
             let ms = budget.as_millis();
             Err(Problem::new(ProblemCode::DeadlineExceeded, format!("not done within its {ms} ms")))
         });
+        if let Err(problem) = &answer
+            && problem.status == 500
+        {
+            tracing::warn!(request_id = id.as_str(), task = task.as_str(), reason = problem.detail, "a request failed");
+        }
         hold.outcome = answer.as_ref().map_or_else(|problem| Outcome::of(problem.code), |_| Outcome::Success);
         answer
     }

@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::api;
-use super::backend::{Backend, Noop};
+use super::backend::{Backend, Models};
 use super::core::{Core, Draining};
 use super::faults::Faults;
 use super::pipe::{self, Order, Said, Start};
-use crate::config::{ModelsFrom, WorkerConfig};
+use crate::config::WorkerConfig;
 use crate::telemetry::{self, TaskLog};
 
 /// Serves until the supervisor says stop, or is gone.
@@ -54,13 +54,8 @@ fn prepare_and_serve(config: WorkerConfig) -> anyhow::Result<()> {
         .max_blocking_threads(WorkerConfig::prepare_threads() + 2)
         .enable_all()
         .build()?;
-    let outcome = match config.models {
-        ModelsFrom::Noop => {
-            let noop = Noop::new(&config);
-            runtime.block_on(serve(config, start, move || Ok(noop)))
-        }
-        _ => anyhow::bail!("--models noop is the only source yet"),
-    };
+    let loading = config.clone();
+    let outcome = runtime.block_on(serve(config, start, move || Models::load(&loading)));
     // Not waited for: what still runs then is of no use to anyone.
     runtime.shutdown_background();
     outcome

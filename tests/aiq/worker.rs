@@ -2,6 +2,7 @@
 //! coordinator, which here is a fake one that records what it hears.
 
 mod coordinator;
+mod models;
 
 use std::io::Read;
 use std::process::Stdio;

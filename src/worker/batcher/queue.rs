@@ -30,6 +30,12 @@ pub(super) struct Entry<T> {
 }
 
 impl<T> Entry<T> {
+    /// The entry with something else to be computed, and what there was.
+    pub(super) fn exchange<U>(self, payload: U) -> (Entry<U>, T) {
+        let Self { id, task, arrived, deadline, priority, units, payload: old } = self;
+        (Entry { id, task, arrived, deadline, priority, units, payload }, old)
+    }
+
     fn virtual_deadline(&self) -> Instant {
         let allowance = match self.priority {
             Priority::High => Duration::ZERO,

@@ -33,12 +33,12 @@ impl Backend for Puppet {
         1
     }
 
-    fn run(&self, task: TaskType, batch: &[&&'static str]) -> Vec<Result<TaskResult, String>> {
-        self.began.send(batch.iter().map(|input| **input).collect()).unwrap();
+    fn run(&self, task: TaskType, batch: &[&'static str]) -> Vec<Result<TaskResult, String>> {
+        self.began.send(batch.to_vec()).unwrap();
         self.allowed.lock().unwrap().recv().unwrap();
-        assert!(!batch.contains(&&"poison"), "poisoned");
-        let spoilt = batch.contains(&&"spoil");
-        let answer = |input: &&&'static str| match **input {
+        assert!(!batch.contains(&"poison"), "poisoned");
+        let spoilt = batch.contains(&"spoil");
+        let answer = |input: &&'static str| match *input {
             "bad" => Err("bad input".to_owned()),
             _ if spoilt => Err("spoilt".to_owned()),
             text => Ok(TaskResult {
