@@ -146,10 +146,10 @@ impl Fake {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
                 if line.starts_with(':') {
                     let _ = opened.send(());
-                } else if let Some(data) = line.strip_prefix("data: ") {
-                    if sender.send(serde_json::from_str(data).unwrap()).is_err() {
-                        return;
-                    }
+                } else if let Some(data) = line.strip_prefix("data: ")
+                    && sender.send(serde_json::from_str(data).unwrap()).is_err()
+                {
+                    return;
                 }
             }
         });

@@ -143,11 +143,9 @@ fn events_begin_with_a_snapshot_and_count_on() {
     assert_eq!(first["status"]["status"], "ready");
     let _a = Fake::join(&c.url, "a", &[TEXT]);
     assert_eq!(post(&format!("{}/infer", c.url), text("r")).status, 200);
-    let mut seq = first["seq"].as_u64().unwrap();
     let mut seen = Vec::new();
-    for event in events {
-        assert_eq!(event["seq"], seq + 1, "{event}");
-        seq += 1;
+    for (seq, event) in (first["seq"].as_u64().unwrap() + 1..).zip(events) {
+        assert_eq!(event["seq"], seq, "{event}");
         seen.push(event["event"].as_str().unwrap().to_owned());
         if seen.last().is_some_and(|e| e == "request_finished") {
             assert_eq!((&event["request_id"], &event["worker"]), (&json!("r"), &json!("a")));

@@ -47,7 +47,7 @@ fn bad_submissions_are_told_what_is_wrong() {
     let plain = send("POST", &format!("{}/infer", c.url), &headers, b"{}").unwrap();
     assert_eq!((plain.status, code(&plain).as_str()), (415, "unsupported_media_type"));
     // Deep nesting is refused by the parser and not by the stack.
-    let deep = post(&format!("{}/infer", c.url), format!("{{\"data\":{}", "[".repeat(100_000)));
+    let deep = post(&format!("{}/infer", c.url), format!("{{\"more\":{}", "[".repeat(100_000)));
     assert_eq!((deep.status, code(&deep).as_str()), (400, "malformed_json"));
 }
 
