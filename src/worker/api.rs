@@ -28,7 +28,7 @@ use axum::routing::{get, post};
 use super::backend::Backend;
 use super::core::Core;
 use crate::config::Scope;
-use crate::protocol::{InferRequest, Problem, ProblemCode, RequestId, WorkerState, routes};
+use crate::protocol::{InferRequest, Priority, Problem, ProblemCode, RequestId, WorkerState, routes};
 use crate::telemetry::prometheus::Exposition;
 use answer::{json, problem};
 pub(super) use listen::{Server, bind};
@@ -79,8 +79,10 @@ async fn receive<B: Backend>(core: &Core<B>, http: Request, named: Option<Reques
     authorise(core, http.headers())?;
     core.admits()?;
     let budget = remaining_budget(http.headers())?;
+    let priority = priority(http.headers())?;
     let bytes = body::read(http).await?;
-    let request = InferRequest::from_json(&bytes)?;
+    let mut request = InferRequest::from_json(&bytes)?;
+    request.priority = request.priority.or(priority);
     let id = request.request_id.clone().or(named).unwrap_or_else(RequestId::generate);
     let default = Duration::from_millis(request.timeout_ms.unwrap_or(InferRequest::DEFAULT_TIMEOUT_MS));
     let budget = budget.unwrap_or(default);
@@ -114,6 +116,12 @@ fn remaining_budget(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
         Problem::new(ProblemCode::InvalidField, right)
     })?;
     Ok(Some(Duration::from_millis(ms)))
+}
+
+/// How urgent the caller says it is, for a body that does not.
+fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem> {
+    let value = headers.get(routes::X_AIQ_PRIORITY).map(|value| value.to_str().unwrap_or_default().trim().parse());
+    value.transpose()
 }
 
 async fn ready<B: Backend>(State(core): State<Arc<Core<B>>>) -> Response {

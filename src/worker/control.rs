@@ -28,6 +28,9 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// So many registrations in a row that did not last are worth a word.
+    const SUSPICIOUS: u32 = 4;
+
     /// A link, unless the worker stands alone.
     ///
     /// # Errors
@@ -48,6 +51,7 @@ impl Link {
     pub(super) async fn hold(self) {
         let mut pause = Backoff::default();
         let mut complaint = String::new();
+        let mut short = 0;
         let mut pulse = Pulse::new(self.view.clone());
         loop {
             let ended = match self.register().await {
@@ -60,10 +64,16 @@ impl Link {
                     tracing::info!(coordinator = self.client.url(), "registered");
                     let ended = self.session(&reply, &mut pulse).await;
                     tracing::warn!(reason = ended.reason, "the link to the coordinator broke");
+                    // Coordinators come and go; it is worth a word only if it does not come back, or if
+                    // two workers keep taking each other's place.
+                    short = if ended.lasted { 0 } else { short + 1 };
                     if ended.lasted {
                         pause = Backoff::default();
+                    } else if short == Self::SUSPICIOUS {
+                        let (url, id) = (self.client.url(), &self.config.id);
+                        let reason = ended.reason;
+                        tell(&format!("{url} keeps ending the link ({reason}); is another worker called {id} too?"));
                     }
-                    // Coordinators come and go; it is worth a word only if it does not come back.
                     tokio::time::sleep(pause.next()).await;
                     continue;
                 }

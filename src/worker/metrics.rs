@@ -169,33 +169,33 @@ impl Meter {
     /// The text of `/metrics`.
     pub(super) fn exposition(&self, gauges: Gauges) -> String {
         let mut out = Exposition::default();
-        out.family("aiq_worker_requests_total", Kind::Counter, "Requests by task and outcome.");
+        out.family("aiq_serving_requests_total", Kind::Counter, "Requests by task and outcome.");
         for task in TaskType::ALL {
             for outcome in Outcome::ALL {
                 let value = self.outcomes[task.index()][outcome as usize].load(Ordering::Relaxed);
                 let labels = [("task", task.as_str()), ("outcome", outcome.as_str())];
-                out.sample("aiq_worker_requests_total", &labels, value);
+                out.sample("aiq_serving_requests_total", &labels, value);
             }
         }
         let refused = self.refused.load(Ordering::Relaxed);
         let help = "Requests refused before they were read: at capacity, starting or draining.";
-        out.single("aiq_worker_refused_total", Kind::Counter, help, refused);
+        out.single("aiq_serving_refused_total", Kind::Counter, help, refused);
         let help = "Batches started plus batches ended.";
-        out.single("aiq_worker_progress_total", Kind::Counter, help, self.progress());
+        out.single("aiq_serving_progress_total", Kind::Counter, help, self.progress());
         let help = "Requests held, waiting or running.";
-        out.single("aiq_worker_in_flight", Kind::Gauge, help, gauges.in_flight);
-        out.single("aiq_worker_queue_depth", Kind::Gauge, "Requests waiting for the model.", gauges.queue_depth);
-        out.single("aiq_worker_capacity", Kind::Gauge, "Most requests held at once.", gauges.capacity);
-        out.single("aiq_worker_ready", Kind::Gauge, "1 while new requests are taken.", u8::from(gauges.ready));
+        out.single("aiq_serving_in_flight", Kind::Gauge, help, gauges.in_flight);
+        out.single("aiq_serving_queue_depth", Kind::Gauge, "Requests waiting for the model.", gauges.queue_depth);
+        out.single("aiq_serving_capacity", Kind::Gauge, "Most requests held at once.", gauges.capacity);
+        out.single("aiq_serving_ready", Kind::Gauge, "1 while new requests are taken.", u8::from(gauges.ready));
         out.single("process_resident_memory_bytes", Kind::Gauge, "Resident memory.", gauges.rss_bytes);
         let batches = self.batches();
         let labels = TaskType::ALL.map(|task| [("task", task.as_str())]);
         let each = |of: fn(&TaskBatches) -> &Histogram| {
             labels.iter().map(<[_; 1]>::as_slice).zip(batches.tasks.iter().map(of)).collect::<Vec<_>>()
         };
-        out.histograms("aiq_worker_batch_size", "Requests in a batch.", each(|t| &t.size));
-        out.histograms("aiq_worker_inference_seconds", "Time a batch is computed.", each(|t| &t.seconds));
-        out.histograms("aiq_worker_queue_seconds", "Time a request waits for the model.", each(|t| &t.queued));
+        out.histograms("aiq_serving_batch_size", "Requests in a batch.", each(|t| &t.size));
+        out.histograms("aiq_serving_inference_seconds", "Time a batch is computed.", each(|t| &t.seconds));
+        out.histograms("aiq_serving_queue_seconds", "Time a request waits for the model.", each(|t| &t.queued));
         out.into_text()
     }
 }
@@ -216,13 +216,13 @@ mod tests {
     fn every_series_is_there_at_zero_and_counts() {
         let meter = Meter::new();
         let gauges = Gauges { in_flight: 0, queue_depth: 0, capacity: 8, rss_bytes: 1, ready: true };
-        let series = "aiq_worker_requests_total{task=\"clip_text_to_image\",outcome=\"success\"}";
+        let series = "aiq_serving_requests_total{task=\"clip_text_to_image\",outcome=\"success\"}";
         assert!(meter.exposition(gauges).contains(&format!("{series} 0\n")));
         meter.ended(Some(TaskType::ClipTextToImage), Outcome::Success);
         meter.batch(TaskType::ClipTextToImage, 3, Duration::from_millis(2));
         let text = meter.exposition(gauges);
         assert!(text.contains(&format!("{series} 1\n")));
-        assert!(text.contains("aiq_worker_batch_size_bucket{task=\"clip_text_to_image\",le=\"4\"} 1\n"));
+        assert!(text.contains("aiq_serving_batch_size_bucket{task=\"clip_text_to_image\",le=\"4\"} 1\n"));
         assert!((meter.mean_batch_size() - 3.0).abs() < f64::EPSILON);
     }
 

@@ -64,7 +64,7 @@ fn a_worker_answers_by_itself() {
     assert_eq!(health["capabilities"].as_array().unwrap().len(), 4);
     assert_eq!(get(&format!("{}/readyz", worker.url)).status, 200);
     let metrics = String::from_utf8(get(&format!("{}/metrics", worker.url)).body).unwrap();
-    let series = "aiq_worker_requests_total{task=\"text_classification\",outcome=\"success\"} 1";
+    let series = "aiq_serving_requests_total{task=\"text_classification\",outcome=\"success\"} 1";
     assert!(metrics.contains(series), "{metrics}");
 }
 

@@ -68,7 +68,7 @@ fn input_that_no_model_can_take_is_refused_with_its_reason() {
     // The head of a JPEG and nothing behind it; text that is no base64; a sample that is not there.
     says("/9j/4AAQSkZJRgABAQAAAQABAAD/", 422, "undecodable_image");
     says("definitely not a picture", 422, "undecodable_image");
-    says("sample:unicorn", 422, "undecodable_image");
+    says("sample:unicorn", 422, "invalid_field");
     let health = get(&format!("{}/health", worker.url)).json();
     assert_eq!(health["failed"], 0, "bad input is no failure of the worker");
 }
