@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 pub use coordinator::CoordinatorArgs;
 pub use health::HealthArgs;
 pub use infer::{InferArgs, InferTask};
-pub use load::LoadArgs;
+pub use load::{LoadArgs, LoadArrivals, LoadOutput, LoadPattern};
 pub use models::{ModelsArgs, ModelsCommand};
 pub use monitor::MonitorArgs;
 pub use shared::{LogArgs, LogLevel, TargetArgs, TokenArgs};
