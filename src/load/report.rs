@@ -354,7 +354,7 @@ impl Report {
 pub(super) fn seconds(value: f64) -> String {
     let (value, unit) = match value {
         v if !v.is_finite() => return "n/a".to_owned(),
-        v if v == 0.0 => return "0".to_owned(),
+        0.0 => return "0".to_owned(),
         v if v.abs() < 0.000_999_5 => (v * 1e6, "µs"),
         v if v.abs() < 0.999_5 => (v * 1e3, "ms"),
         v => (v, "s"),

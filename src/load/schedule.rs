@@ -86,7 +86,7 @@ impl Picks {
 #[derive(Clone, Debug)]
 pub(super) struct Arrivals {
     shape: Shape,
-    arrivals: LoadArrivals,
+    spacing: LoadArrivals,
     picks: Picks,
     gaps: Draws,
     /// The warped process: arrivals so far, and its next point.
@@ -112,7 +112,7 @@ impl Arrivals {
         let mut all = Self {
             spike_left: shape.spikes.first().map_or(0, |s| s.size),
             shape: shape.clone(),
-            arrivals,
+            spacing: arrivals,
             picks,
             gaps,
             count: 0,
@@ -144,7 +144,7 @@ impl Arrivals {
 
     fn advance_base(&mut self) {
         self.count += 1;
-        match self.arrivals {
+        match self.spacing {
             // The product rather than a running sum: a million gaps must not drift.
             LoadArrivals::Constant => self.point = self.count as f64,
             LoadArrivals::Poisson => self.point += self.gaps.exponential(),

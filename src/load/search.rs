@@ -86,7 +86,7 @@ impl Search {
 
     /// Why the lowest rate did not hold.
     pub(super) fn why(&self) -> String {
-        self.trials.iter().filter(|t| !t.held).next_back().map(|t| t.why.clone()).unwrap_or_default()
+        self.trials.iter().rfind(|t| !t.held).map(|t| t.why.clone()).unwrap_or_default()
     }
 }
 

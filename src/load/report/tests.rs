@@ -87,7 +87,9 @@ fn record(made: &Made<'_>, settings: &Settings, start: Instant) -> Record {
         ends.push(Finished { arrival, due, sent: Some(due + Duration::from_micros(100)), ended: due + took, end });
     }
     ends.sort_by_key(|f| f.ended);
-    ends.iter().for_each(|f| record.finished(f));
+    for finished in &ends {
+        record.finished(finished);
+    }
     record
 }
 

@@ -105,7 +105,7 @@ fn another_mix_does_not_move_the_times() {
 fn poisson_gaps_have_the_statistics_of_poisson_gaps() {
     // 100 000 gaps at 1000/s: mean 1 ms, standard deviation equal to it; shares under x are 1 − e^−x.
     let all = arrivals(&Shape::sustained(1000.0, 100.0), 3, LoadArrivals::Poisson);
-    let gaps: Vec<f64> = all.windows(2).map(|w| (w[1].due - w[0].due).as_secs_f64() * 1000.0).collect();
+    let gaps: Vec<f64> = all.windows(2).map(|w| (w[1].due.as_secs_f64() - w[0].due.as_secs_f64()) * 1000.0).collect();
     let n = gaps.len() as f64;
     // The count itself is Poisson: standard deviation √100 000 ≈ 316; five of them is one seed in a million.
     assert!((n - 100_000.0).abs() < 5.0 * 316.0, "{n} arrivals");
