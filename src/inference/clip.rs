@@ -265,5 +265,6 @@ fn normalised(row: &[f32]) -> Arc<[f32]> {
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    f64::from(a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>())
+    // Of a text with itself, rounding would make it a little more than one.
+    f64::from(a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>()).clamp(-1.0, 1.0)
 }

@@ -130,8 +130,10 @@ pub enum Ability {
     /// Nothing.
     #[default]
     None,
-    /// A fallback model answers in place of the full-size one.
+    /// A fallback model answers, on a worker that is meant for other tasks.
     Fallback,
+    /// A fallback model answers, on a worker that is meant for this task.
+    Interim,
     /// The model that is meant to answer does.
     Full,
 }
@@ -178,7 +180,11 @@ impl WorkerSpec {
 pub fn abilities(capabilities: &[Capability]) -> PerTask<Ability> {
     let mut table = PerTask::default();
     for c in capabilities {
-        table[c.task.index()] = if c.degraded { Ability::Fallback } else { Ability::Full };
+        table[c.task.index()] = match (c.degraded, c.specialised) {
+            (false, _) => Ability::Full,
+            (true, true) => Ability::Interim,
+            (true, false) => Ability::Fallback,
+        };
     }
     table
 }

@@ -49,6 +49,7 @@ impl Fleet {
 
     /// Starts everything and waits until every worker is ready.
     pub(super) async fn start(&mut self) -> anyhow::Result<Vec<WorkerDetail>> {
+        self.check_ports()?;
         let mut listening = self.coordinator.start()?;
         tokio::select! {
             url = address(&mut listening) => self.url = url?,
@@ -68,6 +69,26 @@ impl Fleet {
                 bail!("{name} did not start: it {}", reason(end))
             }
         }
+    }
+
+    /// Says which port is taken before anything is started, rather than after half of it is.
+    fn check_ports(&self) -> anyhow::Result<()> {
+        let first = self.args.port;
+        if first == 0 {
+            return Ok(());
+        }
+        let Some(last) = first.checked_add(self.args.workers) else {
+            bail!("--port {first} leaves no ports for {} workers; they take the ones after it", self.args.workers);
+        };
+        let host = self.args.host.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        for port in first..=last {
+            if let Err(error) = std::net::TcpListener::bind((host, port)) {
+                bail!(
+                    "can't listen on {host}:{port} ({error}); the fleet takes ports {first} to {last}, choose others with --port"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn worker_flags(&self, n: u16) -> Vec<String> {

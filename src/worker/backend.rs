@@ -34,6 +34,11 @@ pub(super) trait Backend: Send + Sync + 'static {
 
     /// What can be done now, with which models.
     fn capabilities(&self) -> Vec<Capability>;
+
+    /// An ordinary input for each task, to be run before there is work.
+    fn warm_ups(&self) -> Vec<(TaskType, Self::Prepared)> {
+        Vec::new()
+    }
 }
 
 /// How long preparing a request takes.
@@ -114,6 +119,15 @@ impl Backend for Models {
 
     fn capabilities(&self) -> Vec<Capability> {
         self.engine.capabilities()
+    }
+
+    fn warm_ups(&self) -> Vec<(TaskType, Prepared)> {
+        let ordinary = |task: TaskType| {
+            let data =
+                if task == TaskType::ImageClassification { "dummy_image_data" } else { "an ordinary short text" };
+            Some((task, self.prepare(&InferRequest::new(task, data)).ok()?))
+        };
+        TaskType::ALL.into_iter().filter_map(ordinary).collect()
     }
 }
 

@@ -174,11 +174,33 @@ impl<B: Backend> Shared<B> {
     }
 
     fn work(&self) {
+        self.warm_up();
         while let Some(batch) = self.next_batch() {
             self.meter.moved();
             self.faults.hang();
             self.compute(batch);
             self.meter.moved();
+        }
+    }
+
+    /// Runs each task once before there is work: caches are filled, and what a task takes is known
+    /// to the coordinator before it has to choose among workers.
+    fn warm_up(&self) {
+        for (task, input) in self.backend.warm_ups() {
+            let (units, inputs) = (self.backend.units(&input).max(1), [input]);
+            let run = || {
+                let started = Instant::now();
+                let ok = catch_unwind(AssertUnwindSafe(|| self.backend.run(task, &inputs).iter().all(Result::is_ok)));
+                ok.unwrap_or(false).then(|| started.elapsed())
+            };
+            // The first run pays for cold caches.
+            match run().and_then(|_| run()) {
+                Some(took) => self.lock().queue.observe(task, units, 1, took.as_secs_f64()),
+                None => tracing::warn!(%task, "the model failed while warming up"),
+            }
+            if self.lock().closed {
+                return;
+            }
         }
     }
 

@@ -164,3 +164,23 @@ fn the_full_model_is_worth_a_wait_but_not_the_deadline() {
     d.pass(0.2);
     assert_eq!(d.on(1), 2, "after two seconds they take what is free");
 }
+
+#[test]
+fn among_fallbacks_the_worker_that_is_meant_for_the_task_goes_first() {
+    let mut d = Driver::with_workers(3);
+    d.beating.clear();
+    for key in 0..3 {
+        let mut report = d.report(key);
+        report.abilities = [if key == 1 { Ability::Interim } else { Ability::Fallback }; 4];
+        d.send(Event::WorkerReported { worker: WorkerKey(key), report: Box::new(report) });
+    }
+    for _ in 0..20 {
+        let t = d.text();
+        assert_eq!(d.running_of(t)[0].worker, WorkerKey(1));
+        d.end_of(t, AttemptOutcome::Success);
+    }
+    // While it is busy, the next goes where nobody waits.
+    d.text();
+    let t = d.text();
+    assert_ne!(d.running_of(t)[0].worker, WorkerKey(1));
+}
