@@ -263,14 +263,14 @@ impl Fleet {
         } else {
             0.0
         };
-        let home = if w.abilities[task] == Ability::Interim { Self::AT_HOME } else { 1.0 };
-        (predicted + penalty) * home / w.eased(*now, config)
+        let idle_at_home = w.abilities[task] == Ability::Interim && w.load.iter().all(|n| *n == 0);
+        (predicted + penalty) * if idle_at_home { Self::AT_HOME } else { 1.0 } / w.eased(*now, config)
     }
 
-    /// Among fallback models, the one on the worker that is meant for the task is preferred while it
-    /// is predicted to finish within one and a half times the best: people find the worker that they
-    /// expect, its weights are warm, and one request waiting there already sends the next elsewhere.
-    const AT_HOME: f64 = 1.0 / 1.5;
+    /// Among fallback models, the one on the worker that is meant for the task goes first while it is
+    /// idle, unless it takes three times as long as the best: people find the worker that they expect,
+    /// and its weights are warm.
+    const AT_HOME: f64 = 1.0 / 3.0;
 
     /// After this long without an answer, a worker's slowness is not held against it any more.
     const STALE: Duration = Duration::from_secs(30);

@@ -38,12 +38,12 @@ fn refused(reply: &Reply, status: u16, says: &str) {
     assert!(problem["detail"].as_str().unwrap().contains(says), "\"{says}\" in {problem}");
 }
 
-fn is_answer(answer: &Value, id: &str, task: &str, worker: &str, model: &str) {
+fn is_answer(answer: &Value, id: &str, task: &str, model: &str) {
     assert_eq!(answer["request_id"], id, "{answer}");
     let result = &answer["result"];
     assert!(result["prediction"].as_str().is_some_and(|p| !p.is_empty()), "{answer}");
     assert!((-1.0..=1.0).contains(&result["confidence"].as_f64().unwrap()), "{answer}");
-    assert_eq!(result["worker_id"], worker, "{answer}");
+    assert!(["worker-1", "worker-2", "worker-3"].contains(&result["worker_id"].as_str().unwrap()), "{answer}");
     assert_eq!(result["task_type"], task, "{answer}");
     assert_eq!(result["model_info"], model, "{answer}");
     assert!(answer["latency"].as_f64().is_some_and(|s| s > 0.0 && s < 60.0), "{answer}");
@@ -59,7 +59,7 @@ fn every_base_endpoint_answers_in_its_shape() {
         &fleet,
         &json!({"request_id": "test-1", "task_type": "text_classification", "data": "I love this product!"}),
     );
-    is_answer(&answer, "test-1", "text_classification", "worker-1", "DistilBERT (mini)");
+    is_answer(&answer, "test-1", "text_classification", "DistilBERT (mini)");
     assert_eq!(answer["result"]["prediction"], "POSITIVE");
 
     let picture =
@@ -69,7 +69,7 @@ fn every_base_endpoint_answers_in_its_shape() {
     {
         let id = format!("image-{n}");
         let answer = infer(&fleet, &json!({"request_id": id, "task_type": "image_classification", "data": data}));
-        is_answer(&answer, &id, "image_classification", "worker-2", "MobileNetV2 (mini)");
+        is_answer(&answer, &id, "image_classification", "MobileNetV2 (mini)");
         let label = answer["result"]["prediction"].as_str().unwrap();
         assert!(["Egyptian cat", "tabby", "Persian cat"].contains(&label), "{answer}");
     }
@@ -79,7 +79,7 @@ fn every_base_endpoint_answers_in_its_shape() {
         &json!({"request_id": "clip-456", "task_type": "clip_text_similarity", "data": "a photo of a kitten",
                 "options": {"candidates": ["a photo of a cat", "a photo of a dog", "a car"]}}),
     );
-    is_answer(&answer, "clip-456", "clip_text_similarity", "worker-3", "CLIP-ViT-B/32 (mini)");
+    is_answer(&answer, "clip-456", "clip_text_similarity", "CLIP-ViT-B/32 (mini)");
     let similarities = answer["result"]["similarities"].as_object().unwrap();
     assert_eq!(answer["result"]["prediction"], "a photo of a cat");
     assert_eq!(similarities.len(), 3);
@@ -89,10 +89,10 @@ fn every_base_endpoint_answers_in_its_shape() {
     // Without candidates and without images, the built-in ones.
     let answer = infer(&fleet, &json!({"task_type": "clip_text_similarity", "data": "a photo of a cat"}));
     let id = answer["request_id"].as_str().unwrap().to_owned();
-    is_answer(&answer, &id, "clip_text_similarity", "worker-3", "CLIP-ViT-B/32 (mini)");
+    is_answer(&answer, &id, "clip_text_similarity", "CLIP-ViT-B/32 (mini)");
     let answer = infer(&fleet, &json!({"task_type": "clip_text_to_image", "data": "a photo of a cat"}));
     let id = answer["request_id"].as_str().unwrap().to_owned();
-    is_answer(&answer, &id, "clip_text_to_image", "worker-3", "CLIP-ViT-B/32 (mini)");
+    is_answer(&answer, &id, "clip_text_to_image", "CLIP-ViT-B/32 (mini)");
 
     // Asynchronously.
     let reply = post(
@@ -106,7 +106,7 @@ fn every_base_endpoint_answers_in_its_shape() {
         assert!([200, 202].contains(&reply.status), "{}", reply.json());
         (reply.status == 200).then(|| reply.json())
     });
-    is_answer(&answer, "later-1", "text_classification", "worker-1", "DistilBERT (mini)");
+    is_answer(&answer, "later-1", "text_classification", "DistilBERT (mini)");
     refused(&get(&format!("{url}/result/never-sent")), 404, "never-sent");
 
     // At high priority.
@@ -148,7 +148,7 @@ fn statistics_have_their_shape(url: &str) {
     assert_eq!(names, ["worker-1", "worker-2", "worker-3"]);
     for worker in workers {
         assert!((0.0..=100.0).contains(&worker["performance_score"].as_f64().unwrap()), "{worker}");
-        assert!(worker["successful_requests"].as_u64() >= Some(1), "{worker}");
+        assert!(worker["successful_requests"].is_u64() && worker["failed_requests"] == 0, "{worker}");
     }
 }
 
@@ -160,7 +160,8 @@ fn workers_answer_by_themselves(url: &str) {
         r#"{"request_id": "straight", "task_type": "text_classification", "data": "I love this product!"}"#,
     );
     assert_eq!(reply.status, 200, "{}", reply.json());
-    is_answer(&reply.json(), "straight", "text_classification", "worker-1", "DistilBERT (mini)");
+    is_answer(&reply.json(), "straight", "text_classification", "DistilBERT (mini)");
+    assert_eq!(reply.json()["result"]["worker_id"], "worker-1");
     let health = get(&format!("{at}/health"));
     assert_eq!(health.status, 200);
     assert_eq!(health.json()["worker_id"], "worker-1");
