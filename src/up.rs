@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::UpArgs;
 use crate::monitor;
+use crate::process::StopSignals;
 use fleet::Fleet;
 
 /// Loading the small models takes well under a second; a slow disk or a busy machine gets this long.
@@ -27,7 +27,7 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// # Errors
 /// What kept the fleet from starting.
 pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    let mut signals = StopSignals::new()?;
     let started = Instant::now();
     let mut fleet = Fleet::new(&args);
     let ready = tokio::select! {
@@ -57,7 +57,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
 
 /// Opens the dashboard over the running fleet. Where the person quits it and lets the fleet run on,
 /// it runs until a signal.
-async fn watch_on_screen(fleet: &mut Fleet, signals: &mut Signals) -> anyhow::Result<()> {
+async fn watch_on_screen(fleet: &mut Fleet, signals: &mut StopSignals) -> anyhow::Result<()> {
     fleet.hush();
     let url = fleet.url().to_owned();
     let left = {
@@ -74,29 +74,4 @@ async fn watch_on_screen(fleet: &mut Fleet, signals: &mut Signals) -> anyhow::Re
         fleet.watch(signals.next()).await;
     }
     Ok(())
-}
-
-/// SIGINT, SIGTERM and SIGHUP: each of them means stop.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }

@@ -35,7 +35,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// What can be done now, with which models.
     fn capabilities(&self) -> Vec<Capability>;
 
-    /// An ordinary input for each task, to be run before there is work.
+    /// An ordinary input for each task, to be run before there is work; what matters most first.
     fn warm_ups(&self) -> Vec<(TaskType, Self::Prepared)> {
         Vec::new()
     }
@@ -127,7 +127,9 @@ impl Backend for Models {
                 if task == TaskType::ImageClassification { "dummy_image_data" } else { "an ordinary short text" };
             Some((task, self.prepare(&InferRequest::new(task, data)).ok()?))
         };
-        TaskType::ALL.into_iter().filter_map(ordinary).collect()
+        let mut tasks = self.capabilities();
+        tasks.sort_by_key(|capability| !capability.specialised);
+        tasks.into_iter().filter_map(|capability| ordinary(capability.task)).collect()
     }
 }
 

@@ -79,6 +79,25 @@ struct State<P> {
     closed: bool,
 }
 
+/// What to do when there is no work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    /// Wait for some.
+    Wait,
+    /// Say so.
+    Return,
+}
+
+/// What the inference thread does next.
+enum Next<P> {
+    /// Compute this.
+    Batch(Vec<Entry<Job<P>>>),
+    /// There is nothing to do.
+    Idle,
+    /// It is over.
+    Closed,
+}
+
 impl<B: Backend> Batcher<B> {
     /// Starts the inference thread.
     ///
@@ -174,45 +193,50 @@ impl<B: Backend> Shared<B> {
     }
 
     fn work(&self) {
-        self.warm_up();
-        while let Some(batch) = self.next_batch() {
-            self.meter.moved();
-            self.faults.hang();
-            self.compute(batch);
-            self.meter.moved();
-        }
-    }
-
-    /// Runs each task once before there is work: caches are filled, and what a task takes is known
-    /// to the coordinator before it has to choose among workers.
-    fn warm_up(&self) {
-        for (task, input) in self.backend.warm_ups() {
-            let (units, inputs) = (self.backend.units(&input).max(1), [input]);
-            let run = || {
-                let started = Instant::now();
-                let ok = catch_unwind(AssertUnwindSafe(|| self.backend.run(task, &inputs).iter().all(Result::is_ok)));
-                ok.unwrap_or(false).then(|| started.elapsed())
-            };
-            // The first run pays for cold caches.
-            match run().and_then(|_| run()) {
-                Some(took) => self.lock().queue.observe(task, units, 1, took.as_secs_f64()),
-                None => tracing::warn!(%task, "the model failed while warming up"),
-            }
-            if self.lock().closed {
-                return;
+        let mut warm_ups = self.backend.warm_ups().into_iter();
+        loop {
+            // Work that is there goes before warming up.
+            let idle = if warm_ups.len() > 0 { Idle::Return } else { Idle::Wait };
+            match self.next(idle) {
+                Next::Closed => return,
+                Next::Idle => warm_ups.next().into_iter().for_each(|(task, input)| self.warm_up(task, input)),
+                Next::Batch(batch) => {
+                    self.meter.moved();
+                    self.faults.hang();
+                    self.compute(batch);
+                    self.meter.moved();
+                }
             }
         }
     }
 
-    fn next_batch(&self) -> Option<Vec<Entry<Job<B::Prepared>>>> {
+    /// Runs a task before there is work for it: caches are filled, and what it takes is known to the
+    /// coordinator before it has to choose among workers.
+    fn warm_up(&self, task: TaskType, input: B::Prepared) {
+        let (units, inputs) = (self.backend.units(&input).max(1), [input]);
+        let run = || {
+            let started = Instant::now();
+            let ok = catch_unwind(AssertUnwindSafe(|| self.backend.run(task, &inputs).iter().all(Result::is_ok)));
+            ok.unwrap_or(false).then(|| started.elapsed())
+        };
+        // The first run pays for cold caches.
+        if let Some(took) = run().and_then(|_| run()) {
+            self.lock().queue.observe(task, units, 1, took.as_secs_f64());
+        } else {
+            tracing::warn!(%task, "the model failed while warming up");
+        }
+    }
+
+    fn next(&self, idle: Idle) -> Next<B::Prepared> {
         let mut state = self.lock();
         loop {
             if state.closed {
-                return None;
+                return Next::Closed;
             }
             let now = Instant::now();
             state = match state.queue.plan(now) {
-                Plan::Run(batch) => return Some(batch),
+                Plan::Run(batch) => return Next::Batch(batch),
+                Plan::Idle if idle == Idle::Return => return Next::Idle,
                 Plan::Idle => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Plan::Wait(until) => {
                     let waited = self.wake.wait_timeout(state, until.saturating_duration_since(now));

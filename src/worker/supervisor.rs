@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::control::Link;
 use super::pipe::{self, Order, Report, Said};
 use crate::config::WorkerConfig;
+use crate::process::StopSignals;
 use crate::protocol::{ControlCommand, FaultSettings, WorkerState};
 use crate::telemetry::{self, TaskLog};
 use child::{Child, News};
@@ -53,7 +53,7 @@ pub(super) fn run(config: WorkerConfig) -> anyhow::Result<ExitCode> {
     // One thread: there is little to do, and the child ends with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = StopSignals::new()?;
         Supervisor::new(config)?.run(&mut signals).await
     });
     runtime.shutdown_background();
@@ -97,7 +97,7 @@ impl Supervisor {
         Ok(Self { config, port, life: Life::new(now), child: None, served: false, view, commands, link })
     }
 
-    async fn run(mut self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    async fn run(mut self, signals: &mut StopSignals) -> anyhow::Result<ExitCode> {
         loop {
             let again_at = self.life.again_at();
             tokio::select! {
@@ -254,7 +254,7 @@ impl Supervisor {
     }
 
     /// Finishes what is held, leaves the coordinator, ends. A second signal ends it at once.
-    async fn stop(mut self, signals: &mut Signals) -> ExitCode {
+    async fn stop(mut self, signals: &mut StopSignals) -> ExitCode {
         let drained = tokio::select! {
             drained = tokio::time::timeout(self.config.drain_timeout, self.drained()) => drained.is_ok(),
             () = signals.next() => return ExitCode::FAILURE,
@@ -318,29 +318,4 @@ async fn at(instant: Option<Instant>) {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
-}
-
-/// What means stop.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }
