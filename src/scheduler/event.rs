@@ -229,9 +229,11 @@ impl WorkerReport {
             };
             costs[s.task.index()] = Some(cost);
         }
+        // Of a process that is not there, its supervisor is the witness, and speaks now.
+        let gone = matches!(h.state, WorkerState::Killed | WorkerState::Crashed);
         Self {
             state: h.state,
-            age: Duration::from_millis(h.report_age_ms),
+            age: if gone { Duration::ZERO } else { Duration::from_millis(h.report_age_ms) },
             in_flight: h.in_flight.len() as u32,
             progress: h.progress,
             costs,
@@ -404,5 +406,37 @@ impl Suspicion {
             Self::Stalled => "work in flight does not move",
             Self::CheckFailed => "health check failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(state: WorkerState) -> Heartbeat {
+        Heartbeat {
+            seq: 1,
+            state,
+            report_age_ms: 8000,
+            in_flight: Vec::new(),
+            queue_depth: 0,
+            progress: 0,
+            service_times: Vec::new(),
+            mean_batch_size: 0.0,
+            capabilities: Vec::new(),
+            pid: None,
+            restarts: 0,
+            rss_bytes: 0,
+            faults: crate::protocol::FaultSettings::default(),
+            fault_injection: false,
+        }
+    }
+
+    #[test]
+    fn a_killed_worker_stays_killed_while_its_supervisor_speaks() {
+        let age = |state| WorkerReport::from_heartbeat(&heartbeat(state)).age;
+        assert_eq!(age(WorkerState::Killed), Duration::ZERO);
+        assert_eq!(age(WorkerState::Crashed), Duration::ZERO);
+        assert_eq!(age(WorkerState::Ready), Duration::from_secs(8));
     }
 }
