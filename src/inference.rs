@@ -25,6 +25,8 @@ mod request;
 mod search;
 pub mod source;
 mod tokenizer;
+mod upgrade;
+pub mod verify;
 pub mod weights;
 
 #[cfg(test)]

@@ -11,8 +11,12 @@ mod vision;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::config::Config;
-use self::text::TextTower;
+#[cfg(test)]
+pub(super) use self::config::{TextConfig, VisionConfig};
+pub(super) use self::text::TextTower;
 use self::vision::PictureTower;
+#[cfg(test)]
+pub(super) use self::vision::VisionTransformer;
 use super::image::{Pixels, samples};
 use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
 use super::request::{InputError, Request};

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::model::{Context, InferenceError, Model, Noop, Output, Prepared};
 use super::registry::{FAMILIES, Family};
 use super::request::{InputError, Request};
-use super::source::{FolderError, LoadError, Loader, find_models};
+use super::source::{FolderError, Hub, HubConfig, LoadError, Loader, find_models};
+use super::upgrade::Upgrade;
 use crate::protocol::{Capability, ModelState, Options, TaskType};
 
 /// Where models come from.
@@ -61,21 +62,26 @@ pub enum EngineError {
 
 /// The models of one worker.
 pub struct Engine {
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     context: Mutex<Context>,
 }
 
 /// A family of networks and the one that serves.
-struct Slot {
-    family: &'static Family,
-    specialised: bool,
+pub(super) struct Slot {
+    pub(super) family: &'static Family,
+    pub(super) specialised: bool,
     model: RwLock<Arc<dyn Model>>,
     state: Mutex<ModelState>,
 }
 
 impl Engine {
-    /// Loads what serves from the start, and starts fetching what is wanted beyond that.
+    /// Loads what serves from the start, and starts fetching what is wanted beyond that, from the hub of the environment.
     pub fn start(config: &EngineConfig) -> Result<Arc<Self>, EngineError> {
+        Self::start_with_hub(config, HubConfig::from_env())
+    }
+
+    /// As [`Engine::start`], from this hub.
+    pub fn start_with_hub(config: &EngineConfig, hub: HubConfig) -> Result<Arc<Self>, EngineError> {
         let loader = Loader::default();
         let mut models: [Option<Arc<dyn Model>>; FAMILIES.len()] = [const { None }; FAMILIES.len()];
         match &config.source {
@@ -100,7 +106,7 @@ impl Engine {
             });
         }
         let engine = Arc::new(Self { slots, context: Mutex::new(Context::new(config.threads)) });
-        engine.start_background()?;
+        Upgrade::start(&engine, loader, &config.source, Hub::new(hub)).map_err(EngineError::Thread)?;
         Ok(engine)
     }
 
@@ -163,25 +169,20 @@ impl Engine {
         let slot = self.slots.iter().find(|slot| slot.family.tasks.contains(&task)).unwrap_or(&self.slots[0]);
         slot.model()
     }
-
-    /// What need not be done before the first request is answered.
-    fn start_background(self: &Arc<Self>) -> Result<(), EngineError> {
-        let engine = Arc::downgrade(self);
-        let work = move || {
-            let Some(engine) = engine.upgrade() else { return };
-            let mut context = Context::new(1);
-            for slot in &engine.slots {
-                slot.model().warm_up(&mut context);
-            }
-        };
-        std::thread::Builder::new().name("model-loader".to_owned()).spawn(work).map_err(EngineError::Thread)?;
-        Ok(())
-    }
 }
 
 impl Slot {
-    fn model(&self) -> Arc<dyn Model> {
+    pub(super) fn model(&self) -> Arc<dyn Model> {
         Arc::clone(&self.model.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves with another model from now on; what was prepared for the old one is still answered by it.
+    pub(super) fn swap(&self, model: Arc<dyn Model>) {
+        *self.model.write().unwrap_or_else(PoisonError::into_inner) = model;
+    }
+
+    pub(super) fn set_state(&self, state: ModelState) {
+        *lock(&self.state) = state;
     }
 }
 

@@ -17,6 +17,7 @@ mod depthwise;
 mod linear;
 mod norm;
 mod pool;
+mod resident;
 mod shared;
 mod tile;
 
@@ -29,6 +30,7 @@ pub use depthwise::Depthwise;
 pub use linear::{Epilogue, Linear};
 pub use norm::LayerNorm;
 pub use pool::Pool;
+pub use resident::release_pages;
 
 /// Which instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -120,7 +120,9 @@ impl Family {
 
     /// Loads the small model in the binary.
     pub fn load_small(&self, loader: &Loader) -> Loaded {
-        (self.load_small)(loader)
+        let model = (self.load_small)(loader);
+        self.small.release();
+        model
     }
 
     /// The files of the small model in the binary.

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod folder;
+mod hub;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use std::sync::{Arc, OnceLock};
 use serde::de::DeserializeOwned;
 
 pub(super) use self::embedded::{CLIP, DISTILBERT, EmbeddedModel, MOBILENET_V2};
-pub(super) use self::folder::{FolderError, find_models};
+pub use self::folder::{FolderError, find_models};
+pub use self::hub::{Hub, HubConfig, HubError, Transferred};
 use super::image::Preprocess;
 use super::mobilenet_v2::{self, MobileNetV2};
 use super::tokenizer::TokenizerError;
@@ -119,9 +121,24 @@ impl Files {
         Self { place: Place::Folder(path.to_owned()), reference }
     }
 
+    /// A snapshot in the hub's cache.
+    pub(super) fn snapshot(path: &Path, id: &str, revision: &str) -> Self {
+        let revision = Some(revision.to_owned());
+        let reference = ModelRef { id: id.to_owned(), revision, source: ModelSource::Hub };
+        Self { place: Place::Folder(path.to_owned()), reference }
+    }
+
     /// How the model is referred to in answers.
     pub fn reference(&self) -> &ModelRef {
         &self.reference
+    }
+
+    /// The folder they are in, where they are in one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Embedded(_) => None,
+            Place::Folder(folder) => Some(folder),
+        }
     }
 
     /// A file's bytes, `None` where there is no such file.

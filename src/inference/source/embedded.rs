@@ -1,5 +1,7 @@
 //! The small models that are compiled into the binary; their cards are beside them in `assets/models`.
 
+use crate::inference::kernels::release_pages;
+
 /// A model in the binary.
 #[derive(Debug)]
 pub(in crate::inference) struct EmbeddedModel {
@@ -12,6 +14,13 @@ impl EmbeddedModel {
     /// The bytes of one of its files.
     pub(super) fn file(&self, name: &str) -> Option<&'static [u8]> {
         self.files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
+    }
+
+    /// After loading: what was read of it need not stay in memory.
+    pub(in crate::inference) fn release(&self) {
+        for (_, bytes) in self.files {
+            release_pages(bytes);
+        }
     }
 }
 

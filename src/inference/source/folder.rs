@@ -29,7 +29,7 @@ pub enum FolderError {
 }
 
 /// All folders at or below `root` that hold a `config.json` and weights, in order of their paths.
-pub(in crate::inference) fn find_models(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
+pub fn find_models(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let mut found = Vec::new();
     let mut queue = vec![(root.to_owned(), 0)];
     let mut looked_into = 0;

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 use crate::inference::image::samples;
-use crate::inference::source::{CLIP, Files, MOBILENET_V2};
+use crate::inference::source::{CLIP, DISTILBERT, Files, HubConfig, MOBILENET_V2};
 use crate::inference::{Engine, EngineConfig, Output, Source};
 use crate::protocol::{ModelSource, ModelState, Options, ProblemCode, TaskType};
 
@@ -13,6 +13,10 @@ static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
     let speciality = vec![TaskType::TextClassification];
     Engine::start(&EngineConfig { source: Source::Embedded, speciality, threads: 2 }).unwrap()
 });
+
+fn on_one_thread(source: Source) -> EngineConfig {
+    EngineConfig { source, speciality: Vec::new(), threads: 1 }
+}
 
 fn ask(task: TaskType, data: &str, options: &Options) -> Output {
     let prepared = ENGINE.prepare(task, data, options).unwrap();
@@ -187,11 +191,92 @@ fn capabilities_name_every_task_once() {
 
 #[test]
 fn without_models_everything_is_answered_at_once() {
-    let config = EngineConfig { source: Source::Noop, speciality: Vec::new(), threads: 1 };
-    let engine = Engine::start(&config).unwrap();
+    let engine = Engine::start(&on_one_thread(Source::Noop)).unwrap();
     for task in TaskType::ALL {
         let prepared = engine.prepare(task, "x", &Options::default()).unwrap();
         let output = engine.run(&[prepared]).remove(0).unwrap();
         assert_eq!(output.card.reference.source, ModelSource::Noop);
     }
+}
+
+/// Puts a model into a hub's cache as if it had been fetched, or into a folder.
+fn copy_files(files: &Files, folder: &std::path::Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        if let Some(bytes) = files.optional(name).unwrap() {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_served_from_and_the_binary_for_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_files(&Files::embedded(&DISTILBERT), &folder.path().join("my-model"));
+    let engine = Engine::start(&on_one_thread(Source::Folder(folder.path().to_owned()))).unwrap();
+    let sources: Vec<_> = engine.capabilities().into_iter().map(|c| (c.model.source, c.model.id)).collect();
+    assert_eq!(sources[0], (ModelSource::Folder, "my-model".to_owned()));
+    assert_eq!(sources[1].0, ModelSource::Embedded);
+    let prepared = engine.prepare(TaskType::TextClassification, "I like it", &Options::default()).unwrap();
+    assert_eq!(engine.run(&[prepared]).remove(0).unwrap().answer.prediction, "POSITIVE");
+}
+
+#[test]
+fn a_damaged_folder_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_files(&Files::embedded(&DISTILBERT), folder.path());
+    let weights = std::fs::OpenOptions::new().write(true).open(folder.path().join("model.safetensors")).unwrap();
+    weights.set_len(1_000_000).unwrap();
+    let error = Engine::start(&on_one_thread(Source::Folder(folder.path().to_owned()))).err().unwrap();
+    assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+}
+
+/// Waits for the background thread, which ends by itself; it holds no lock that could be waited on.
+fn state_of(engine: &Engine, task: TaskType) -> ModelState {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    loop {
+        let state = engine.capabilities().into_iter().find(|c| c.task == task).unwrap().state;
+        match state {
+            ModelState::Ready | ModelState::Failed { .. } => return state,
+            ModelState::Loading | ModelState::Downloading { .. } => {
+                assert!(std::time::Instant::now() < deadline, "{state:?}");
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_in_the_cache_is_swapped_in_while_the_small_one_serves() {
+    let cache = tempfile::tempdir().unwrap();
+    let model = cache.path().join("models--distilbert--distilbert-base-uncased-finetuned-sst-2-english");
+    let snapshot = model.join("snapshots/abc");
+    copy_files(&Files::embedded(&DISTILBERT), &snapshot);
+    // As on the hub: vocab.txt, and no tokenizer.json.
+    let vocabulary = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/models/distilbert-mini-sst2/vocab.txt");
+    std::fs::copy(vocabulary, snapshot.join("vocab.txt")).unwrap();
+    std::fs::remove_file(snapshot.join("tokenizer.json")).unwrap();
+    std::fs::create_dir_all(model.join("refs")).unwrap();
+    std::fs::write(model.join("refs/main"), "abc").unwrap();
+    let hub = HubConfig {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        cache: cache.path().to_owned(),
+        offline: true,
+        token: None,
+        proxied: false,
+    };
+    let speciality = vec![TaskType::TextClassification, TaskType::ImageClassification];
+    let engine = Engine::start_with_hub(&EngineConfig { speciality, ..on_one_thread(Source::Auto) }, hub).unwrap();
+    let small = engine.prepare(TaskType::TextClassification, "not bad at all", &Options::default()).unwrap();
+    assert_eq!(state_of(&engine, TaskType::TextClassification), ModelState::Ready);
+    let swapped = engine.prepare(TaskType::TextClassification, "not bad at all", &Options::default()).unwrap();
+    let outputs = engine.run(&[small, swapped]);
+    let [small, swapped] = [0, 1].map(|index| outputs[index].clone().unwrap());
+    assert_eq!(swapped.card.reference.source, ModelSource::Hub);
+    assert_eq!(swapped.card.reference.revision.as_deref(), Some("abc"));
+    assert_eq!(small.answer, swapped.answer, "the same weights and, from vocab.txt, the same tokens");
+    // What can't be had is said, and the small model goes on serving.
+    let ModelState::Failed { reason } = state_of(&engine, TaskType::ImageClassification) else { panic!("no failure") };
+    assert!(reason.contains("HF_HUB_OFFLINE"), "{reason}");
+    assert!(engine.prepare(TaskType::ImageClassification, "sample:cat", &Options::default()).is_ok());
 }

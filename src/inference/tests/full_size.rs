@@ -1,0 +1,236 @@
+//! The networks at their full size against PyTorch, from weights that are generated here and there alike.
+//!
+//! `assets/goldens/full_size.py` says how, and made the expected outputs. The weights are written to a file and loaded as
+//! a checkpoint from the hub would be.
+
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
+
+use crate::inference::clip::{TextConfig, TextTower, VisionConfig, VisionTransformer};
+use crate::inference::model::Context;
+use crate::inference::weights::Weights;
+use crate::inference::{distilbert, mobilenet_v2};
+
+const TOLERANCE: f32 = 1e-4;
+
+static GOLDEN: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/goldens/full_size.json"))).unwrap()
+});
+
+/// Numbers from -1 to 1 for a name: SplitMix64 from the name's FNV-1a hash.
+fn uniform(name: &str) -> impl Iterator<Item = f64> {
+    let mut state = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    std::iter::from_fn(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Some(((z ^ (z >> 31)) >> 40) as f64 / (1 << 23) as f64 - 1.0)
+    })
+}
+
+/// The tensor of a name; the scales are those of the script.
+fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
+    let count = shape.iter().product();
+    let kind = name.rsplit('.').next().unwrap();
+    let (scale, shift) = match kind {
+        "logit_scale" => (0.0, 100f64.ln()),
+        "running_var" => (0.5, 1.0),
+        "running_mean" | "bias" => (0.1, 0.0),
+        "class_embedding" => (1.0, 0.0),
+        _ if shape.len() == 1 => (0.2, 1.0),
+        _ if name.contains("embedding") && shape.len() == 2 => (1.0, 0.0),
+        _ => ((3.0 / shape[1..].iter().product::<usize>() as f64).sqrt(), 0.0),
+    };
+    uniform(name).take(count).map(|x| (shift + scale * x) as f32).collect()
+}
+
+/// Writes a checkpoint with tensors of these names and shapes.
+fn checkpoint(folder: &Path, shapes: &[(String, Vec<usize>)]) -> Weights {
+    let path = folder.join("model.safetensors");
+    let mut header = Map::new();
+    let mut offset = 0;
+    for (name, shape) in shapes {
+        let end = offset + 4 * shape.iter().product::<usize>();
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
+        offset = end;
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut file = BufWriter::new(std::fs::File::create(&path).unwrap());
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(&header).unwrap();
+    for (name, shape) in shapes {
+        let bytes: Vec<u8> = tensor(name, shape).into_iter().flat_map(f32::to_le_bytes).collect();
+        file.write_all(&bytes).unwrap();
+    }
+    file.flush().unwrap();
+    Weights::open(&path).unwrap()
+}
+
+/// Adds a layer with weight and bias.
+fn layer(shapes: &mut Vec<(String, Vec<usize>)>, name: &str, weight: &[usize]) {
+    shapes.push((format!("{name}.weight"), weight.to_vec()));
+    shapes.push((format!("{name}.bias"), vec![weight[0]]));
+}
+
+fn assert_close(found: &[f32], expected: &Value, what: &str) {
+    let expected = expected.as_array().unwrap();
+    assert!(!expected.is_empty() && found.len() >= expected.len(), "{what}");
+    for (index, (a, b)) in found.iter().zip(expected).enumerate() {
+        let b = b.as_f64().unwrap() as f32;
+        assert!((a - b).abs() < TOLERANCE, "{what}[{index}]: {a}, expected {b}");
+    }
+}
+
+fn token_ids(name: &str, count: usize, range: std::ops::Range<u32>) -> Vec<u32> {
+    let span = f64::from(range.end - range.start);
+    uniform(name).take(count).map(|x| range.start + (f64::midpoint(x, 1.0) * span) as u32).collect()
+}
+
+/// The picture, from 3 × 224 × 224 to 224 × 224 × 3.
+fn picture() -> Vec<f32> {
+    let planes: Vec<f32> = uniform("picture").take(3 * 224 * 224).map(|x| x as f32).collect();
+    (0..224 * 224).flat_map(|pixel| [0, 1, 2].map(|channel| planes[channel * 224 * 224 + pixel])).collect()
+}
+
+#[test]
+fn distilbert_base() {
+    let mut shapes = Vec::new();
+    let embeddings = "distilbert.embeddings";
+    shapes.push((format!("{embeddings}.word_embeddings.weight"), vec![30_522, 768]));
+    shapes.push((format!("{embeddings}.position_embeddings.weight"), vec![512, 768]));
+    layer(&mut shapes, &format!("{embeddings}.LayerNorm"), &[768]);
+    for index in 0..6 {
+        let prefix = format!("distilbert.transformer.layer.{index}");
+        for part in ["q_lin", "k_lin", "v_lin", "out_lin"] {
+            layer(&mut shapes, &format!("{prefix}.attention.{part}"), &[768, 768]);
+        }
+        layer(&mut shapes, &format!("{prefix}.sa_layer_norm"), &[768]);
+        layer(&mut shapes, &format!("{prefix}.ffn.lin1"), &[3_072, 768]);
+        layer(&mut shapes, &format!("{prefix}.ffn.lin2"), &[768, 3_072]);
+        layer(&mut shapes, &format!("{prefix}.output_layer_norm"), &[768]);
+    }
+    layer(&mut shapes, "pre_classifier", &[768, 768]);
+    layer(&mut shapes, "classifier", &[2, 768]);
+    let folder = tempfile::tempdir().unwrap();
+    let weights = checkpoint(folder.path(), &shapes);
+    let config = json!({
+        "dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072, "max_position_embeddings": 512,
+    });
+    let network = distilbert::Network::load(&weights, &serde_json::from_value(config).unwrap()).unwrap();
+    let cases = GOLDEN["distilbert"]["cases"].as_array().unwrap();
+    let texts: Vec<Vec<u32>> = cases
+        .iter()
+        .map(|case| case["tokens"].as_u64().unwrap() as usize)
+        .map(|count| token_ids(&format!("text {count}"), count, 1_000..30_000))
+        .collect();
+    // One ragged batch: nothing is padded, and nobody's answer depends on who else is in it.
+    let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let logits = network.forward(&mut Context::new(2), &batch);
+    for (case, logits) in cases.iter().zip(logits.chunks_exact(2)) {
+        assert_close(logits, &case["logits"], &format!("logits of {} tokens", case["tokens"]));
+    }
+}
+
+#[test]
+fn mobilenet_v2_100() {
+    let mut shapes = Vec::new();
+    let mut convolution = |name: &str, norm: &str, weight: [usize; 4]| {
+        shapes.push((format!("{name}.weight"), weight.to_vec()));
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            shapes.push((format!("{norm}.{part}"), vec![weight[0]]));
+        }
+    };
+    convolution("conv_stem", "bn1", [32, 3, 3, 3]);
+    let mut inputs = 32;
+    // Table 2 of the paper: expansion, channels, repeats.
+    for (stage, [expansion, outputs, repeats]) in
+        [[1, 16, 1], [6, 24, 2], [6, 32, 3], [6, 64, 4], [6, 96, 3], [6, 160, 3], [6, 320, 1]].into_iter().enumerate()
+    {
+        for index in 0..repeats {
+            let name = |part: &str| format!("blocks.{stage}.{index}.{part}");
+            let wide = inputs * expansion;
+            if expansion == 1 {
+                convolution(&name("conv_dw"), &name("bn1"), [wide, 1, 3, 3]);
+                convolution(&name("conv_pw"), &name("bn2"), [outputs, wide, 1, 1]);
+            } else {
+                convolution(&name("conv_pw"), &name("bn1"), [wide, inputs, 1, 1]);
+                convolution(&name("conv_dw"), &name("bn2"), [wide, 1, 3, 3]);
+                convolution(&name("conv_pwl"), &name("bn3"), [outputs, wide, 1, 1]);
+            }
+            inputs = outputs;
+        }
+    }
+    convolution("conv_head", "bn2", [1_280, 320, 1, 1]);
+    layer(&mut shapes, "classifier", &[1_000, 1_280]);
+    let folder = tempfile::tempdir().unwrap();
+    let network = mobilenet_v2::Network::load(&checkpoint(folder.path(), &shapes)).unwrap();
+    let context = Context::new(2);
+    let mut buffers = mobilenet_v2::Buffers::default();
+    let pooled = network.pooled(&context.compute, &mut buffers, &picture(), 224);
+    assert_close(&pooled, &GOLDEN["mobilenet"]["pooled"], "pooled features");
+    assert_close(&network.classify(&context.compute, &pooled), &GOLDEN["mobilenet"]["logits"], "logits");
+}
+
+/// The layers of a tower.
+fn tower(shapes: &mut Vec<(String, Vec<usize>)>, prefix: &str, width: usize) {
+    for index in 0..12 {
+        let name = |part: &str| format!("{prefix}.encoder.layers.{index}.{part}");
+        for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            layer(shapes, &name(&format!("self_attn.{part}")), &[width, width]);
+        }
+        layer(shapes, &name("layer_norm1"), &[width]);
+        layer(shapes, &name("layer_norm2"), &[width]);
+        layer(shapes, &name("mlp.fc1"), &[4 * width, width]);
+        layer(shapes, &name("mlp.fc2"), &[width, 4 * width]);
+    }
+}
+
+#[test]
+fn clip_vit_base_patch32_texts() {
+    let mut shapes = vec![
+        ("text_model.embeddings.token_embedding.weight".to_owned(), vec![49_408, 512]),
+        ("text_model.embeddings.position_embedding.weight".to_owned(), vec![77, 512]),
+        ("text_projection.weight".to_owned(), vec![512, 512]),
+    ];
+    tower(&mut shapes, "text_model", 512);
+    layer(&mut shapes, "text_model.final_layer_norm", &[512]);
+    let folder = tempfile::tempdir().unwrap();
+    let network = TextTower::load(&checkpoint(folder.path(), &shapes), &TextConfig::default(), 512).unwrap();
+    let cases = GOLDEN["clip"]["cases"].as_array().unwrap();
+    let texts: Vec<Vec<u32>> = cases
+        .iter()
+        .map(|case| case["tokens"].as_u64().unwrap() as usize)
+        .map(|count| [&[49_406], &token_ids(&format!("clip {count}"), count, 300..40_000)[..], &[49_407]].concat())
+        .collect();
+    let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let rows = network.forward(&mut Context::new(2), &batch);
+    for (case, row) in cases.iter().zip(rows.chunks_exact(512)) {
+        assert_close(row, &case["text"], &format!("projection of {} tokens", case["tokens"]));
+    }
+}
+
+#[test]
+fn clip_vit_base_patch32_pictures() {
+    let mut shapes = vec![
+        ("vision_model.embeddings.class_embedding".to_owned(), vec![768]),
+        ("vision_model.embeddings.patch_embedding.weight".to_owned(), vec![768, 3, 32, 32]),
+        ("vision_model.embeddings.position_embedding.weight".to_owned(), vec![50, 768]),
+        ("visual_projection.weight".to_owned(), vec![512, 768]),
+    ];
+    tower(&mut shapes, "vision_model", 768);
+    layer(&mut shapes, "vision_model.pre_layrnorm", &[768]);
+    layer(&mut shapes, "vision_model.post_layernorm", &[768]);
+    let folder = tempfile::tempdir().unwrap();
+    let weights = checkpoint(folder.path(), &shapes);
+    let network = VisionTransformer::load(&weights, &VisionConfig::default(), 512).unwrap();
+    let picture = picture();
+    let rows = network.forward(&mut Context::new(2), &[&picture, &picture]);
+    for row in rows.chunks_exact(512) {
+        assert_close(row, &GOLDEN["clip"]["picture"], "projection");
+    }
+}
