@@ -185,7 +185,7 @@ impl<B: Backend> Core<B> {
     ) -> Result<InferResponse, Problem> {
         let arrived = Instant::now();
         let task = request.task_type;
-        let mut hold = self.hold(&id, task).inspect_err(|_| self.meter.ended(None, Outcome::Refused))?;
+        let mut hold = self.hold(&id, task).inspect_err(|_| self.meter.ended(Some(task), Outcome::Refused))?;
         let deadline = arrived + budget;
         let answer = tokio::time::timeout_at(deadline.into(), self.serve(request, id.clone(), arrived, deadline)).await;
         let answer = answer.unwrap_or_else(|_| {

@@ -283,20 +283,27 @@ impl Supervisor {
         ExitCode::SUCCESS
     }
 
-    /// Drains, and waits until nothing is held.
+    /// Drains, and waits until nothing is held. An operator may still end a process that hangs, or its
+    /// faults; what would give it new work comes too late.
     async fn drained(&mut self) {
         self.drain().await;
         while self.child.is_some() {
-            match next_news(&mut self.child).await {
-                News::Said(Said::Report(report)) => {
-                    let done = report.state == WorkerState::Draining && report.in_flight.is_empty();
-                    self.reported(report);
-                    if done {
-                        return;
+            tokio::select! {
+                news = next_news(&mut self.child) => match news {
+                    News::Said(Said::Report(report)) => {
+                        let done = report.state == WorkerState::Draining && report.in_flight.is_empty();
+                        self.reported(report);
+                        if done {
+                            return;
+                        }
                     }
-                }
-                News::Said(Said::Failed(_)) => {}
-                News::Ended(_) => self.child = None,
+                    News::Said(Said::Failed(_)) => {}
+                    News::Ended(_) => self.child = None,
+                },
+                Some(command) = self.commands.recv() => match command {
+                    ControlCommand::Kill | ControlCommand::SetFaults { .. } => self.obey(command).await,
+                    ControlCommand::Revive | ControlCommand::Drain | ControlCommand::Resume => {}
+                },
             }
         }
     }
