@@ -33,6 +33,7 @@ def parse():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument("--steps", type=int, default=0, help="plan so many steps in all instead of the minutes")
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--last-size", type=int, default=128)
     parser.add_argument("--last-share", type=float, default=0.4, help="of the time, at the last size")
@@ -111,10 +112,10 @@ def feed(x, y, options, front, clock, first_step):
 
 
 class Clock:
-    """How much of the time budget is used, over all the runs of a resumed training."""
+    """How much of the budget is used, over all the runs of a resumed training: wall-clock time, or steps if they are planned."""
 
-    def __init__(self, minutes, used=0.0):
-        self.budget, self.before, self.start = minutes * 60, used, time.time()
+    def __init__(self, minutes, steps, used=0.0, step=0):
+        self.budget, self.steps, self.before, self.step, self.start = minutes * 60, steps, used, step, time.time()
 
     def used(self):
         """Seconds."""
@@ -122,7 +123,7 @@ class Clock:
 
     def done(self):
         """0 at the start, 1 at the end."""
-        return min(1.0, self.used() / self.budget)
+        return min(1.0, self.step / self.steps if self.steps else self.used() / self.budget)
 
 
 def main():
@@ -138,24 +139,27 @@ def main():
     some = torch.from_numpy(np.sort(np.random.default_rng(1).permutation(len(vx))[:2000]))
 
     net = build(len(names), options.init).to(options.device)
-    estimate_statistics(net, plain_batches(x, (options.size + options.last_size) // 2, options.device, rng))
     checkpoint, saved = options.out / "checkpoint.pt", None
     if options.resume and checkpoint.exists():
         saved = torch.load(checkpoint, map_location=options.device, weights_only=True)
         net.load_state_dict(saved["net"])
+    else:
+        estimate_statistics(net, plain_batches(x, (options.size + options.last_size) // 2, options.device, rng))
     front, rest = Front(net, options.frozen), Rest(net, options.frozen).train()
     if options.device == "cpu":
         strided_convolutions_in_float32(rest)
-    opt, average, step, clock = optimizer(rest, options.lr), Average(net, options.decay), 0, Clock(options.minutes)
+    opt, average, step, clock = optimizer(rest, options.lr), Average(net, options.decay), 0, Clock(options.minutes, options.steps)
     if saved:
         opt.load_state_dict(saved["optimizer"])
         average.state, average.steps, step = saved["average"], saved["average_steps"], saved["step"]
-        clock = Clock(options.minutes, saved["used"])
+        clock = Clock(options.minutes, options.steps, saved["used"], step)
     tester = build(len(names)).to(options.device)
 
     loss_mean, seen, next_save = 0.0, 0, clock.used() + 240
     for features, labels, size in feed(x, y, options, front, clock, step):
         done = clock.done()
+        if done >= 1:
+            break
         for group in opt.param_groups:
             group["lr"] = learning_rate(options.lr, done) * group["factor"]
         with torch.autocast(torch.device(options.device).type, torch.bfloat16):
@@ -167,6 +171,7 @@ def main():
         opt.step()
         average.update(net)
         step, seen = step + 1, seen + len(labels)
+        clock.step = step
         loss_mean = 0.98 * loss_mean + 0.02 * loss.item() if loss_mean else loss.item()
         if step % 50 == 0:
             print(f"{done:.3f} step {step} epoch {step * options.batch / len(x):.2f} size {size} loss {loss_mean:.3f} "
@@ -181,7 +186,7 @@ def main():
 
     tester.load_state_dict(average.state)
     export(tester, options.out / "model.safetensors")
-    found = {s: accuracy(tester, vx, vy, s, options.device) for s in (options.size, options.last_size)}
+    found = {s: accuracy(tester, vx, vy, s, options.device) for s in {options.size, options.last_size}}
     report = {"validation": found, "epochs": round(step * options.batch / len(x), 2), "steps": step}
     print(json.dumps(report))
     (options.out / "training.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
