@@ -42,6 +42,8 @@ pub struct SchedulerConfig {
     pub hedge_share: f64,
     /// Attempts of a task that must have been seen before its 95th percentile is trusted.
     pub hedge_min_samples: u64,
+    /// No attempt is hedged sooner: under this a second one costs more than it can save.
+    pub hedge_min: Duration,
 
     /// Failures in a row that open a worker's breaker. Three would trip falsely every 80 s under 5 %
     /// random faults.
@@ -101,6 +103,7 @@ impl Default for SchedulerConfig {
             attempt_timeout_max: Duration::from_secs(10),
             hedge_share: 0.08,
             hedge_min_samples: 100,
+            hedge_min: Duration::from_millis(10),
             breaker_failures: 5,
             breaker_success: 0.6,
             breaker_min_attempts: 20,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Scheduler, Submission, Time};
-use crate::protocol::ProblemCode;
+use crate::protocol::{Priority, ProblemCode};
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,9 @@ impl Scheduler {
     const RETRY_AFTER: (f64, f64) = (0.1, 60.0);
     /// What it is told where nothing can be computed: about what a worker takes to come back.
     const COMES_BACK: f64 = 2.0;
+    /// How much longer than computed the wait is taken to be: under a steady overload everything that
+    /// is taken is taken at the edge, and half of it would be late.
+    const CAUTION: f64 = 1.15;
     /// Share of the queue that should be free when a client that met a full one comes again.
     const FREE_AGAIN: f64 = 0.1;
 
@@ -63,7 +66,14 @@ impl Scheduler {
             _ => {
                 // Every worker holds what it may: the queue drains first, then one round at a worker,
                 // for which the slower ones of late are the guide.
-                ahead as f64 / self.drain_rate(task) + known.p95
+                let drains = ahead as f64 / self.drain_rate(task);
+                // Whoever is more urgent and still to come goes before it too. What its own priority gets of
+                // the fleet, and how far down the order the fleet gets, tell of that.
+                let own = self.stats.tasks[task].drain_rate(self.now, &[s.priority]);
+                let own = own.map_or(0.0, |rate| self.queue.waiting_at(task, s.priority) as f64 / rate);
+                let order = super::ticket::virtual_deadline(s, self.now, &self.config);
+                let reached = self.stats.tasks[task].reached_in(self.now, order).unwrap_or(0.0);
+                Self::CAUTION * drains.max(own).max(reached) + known.p95
             }
         }
     }
@@ -71,7 +81,7 @@ impl Scheduler {
     /// Requests a second that leave the queue of a task: measured where it has been full for a
     /// while, otherwise what its workers say that they can do.
     pub(super) fn drain_rate(&self, task: usize) -> f64 {
-        let measured = self.stats.tasks[task].drain_rate(self.now).filter(|rate| *rate > 0.0);
+        let measured = self.stats.tasks[task].drain_rate(self.now, &Priority::ALL);
         measured.unwrap_or_else(|| self.fleet.rate(task)).max(1e-3)
     }
 

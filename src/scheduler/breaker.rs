@@ -20,6 +20,7 @@ pub(super) struct Breaker {
     failed: Ring<10>,
     /// Times that it opened without staying closed between.
     openings: u32,
+    opened_at: Time,
     until: Time,
     closed_at: Time,
 }
@@ -33,6 +34,7 @@ impl Breaker {
             ok: Ring::new(width),
             failed: Ring::new(width),
             openings: 0,
+            opened_at: Time::ZERO,
             until: Time::ZERO,
             closed_at: Time::ZERO,
         }
@@ -47,14 +49,15 @@ impl Breaker {
         (self.state == BreakerState::Open).then_some(self.until)
     }
 
-    /// Work succeeded: only this closes it. True if it was not closed.
-    pub(super) fn succeed(&mut self, now: Time) -> bool {
+    /// Work that began at `started` succeeded: only this closes it, and only if it began after it
+    /// opened. True if it closes now.
+    pub(super) fn succeed(&mut self, now: Time, started: Time) -> bool {
         self.failures = 0;
         self.ok.add(now, 1);
-        let was = std::mem::replace(&mut self.state, BreakerState::Closed);
-        if was == BreakerState::Closed {
+        if self.state == BreakerState::Closed || started <= self.opened_at {
             return false;
         }
+        self.state = BreakerState::Closed;
         self.ok.clear();
         self.failed.clear();
         self.closed_at = now;
@@ -89,6 +92,7 @@ impl Breaker {
         let rest = doubled.min(config.breaker_open_max).mul_f64(0.8 + 0.4 * chance);
         self.openings = self.openings.saturating_add(1);
         self.state = BreakerState::Open;
+        self.opened_at = now;
         self.until = now + rest;
     }
 
@@ -120,7 +124,7 @@ mod tests {
         for i in 0..4 {
             assert!(!b.fail(at(f64::from(i) * 0.1), &config));
         }
-        b.succeed(at(0.5));
+        b.succeed(at(0.5), at(0.4));
         for i in 0..4 {
             assert!(!b.fail(at(0.6 + f64::from(i) * 0.1), &config), "{i}");
         }
@@ -136,7 +140,7 @@ mod tests {
             // Every second one fails: never five in a row, 50 % success.
             let t = at(f64::from(i) * 0.1);
             if i % 2 == 0 {
-                b.succeed(t);
+                b.succeed(t, t);
             } else if b.fail(t, &config) {
                 opened_at = opened_at.or(Some(i));
             }
@@ -159,7 +163,8 @@ mod tests {
             assert!(b.fail(now, &config), "a failed probe opens it again");
         }
         assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30]);
-        assert!(b.succeed(now));
+        assert!(!b.succeed(now, at(0.0)), "what began before it opened says nothing");
+        assert!(b.succeed(now, now + Duration::from_millis(1)));
         b.open(now + Duration::from_secs(11), 0.5, &config);
         assert_eq!(b.rest(now + Duration::from_secs(11)).unwrap().as_secs(), 1);
     }

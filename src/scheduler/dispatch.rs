@@ -104,6 +104,19 @@ impl Scheduler {
                 if patient || predict(full) <= predict(fallback) { full } else { fallback }
             }
         };
+        // One that has room may be worse than one that will have it: a slow worker, or one that fails.
+        // But no request waits longer for the better one than the worse one would take,
+        // or so long that only the better one would do.
+        let tier = usize::from(best[0] != Some(chosen));
+        let cost = self.fleet.cost_of(task, tier, chosen);
+        let last_call = t.deadline - Duration::from_secs_f64((1.5 * predict(chosen)).clamp(0.0, 1e6));
+        let worth_until = t.arrival.plus_secs(cost).min(choosy_until).min(last_call);
+        if t.dispatched == 0
+            && self.now < worth_until
+            && (0..=tier).filter_map(|i| self.fleet.best_full(task, i, fresh)).any(|other| other < cost)
+        {
+            return Choice::Wait(worth_until);
+        }
         // A busy fleet's time is not spent on what will be late; an idle worker may as well try, and
         // what was begun is carried through.
         let idle = self.fleet.get(chosen).is_none_or(|w| w.held() == 0);
@@ -121,7 +134,7 @@ impl Scheduler {
         let extra = std::mem::take(&mut t.has_token);
         if t.dispatched == 0 {
             self.stats.wait.record(self.now, self.now.secs_since(t.arrival));
-            self.stats.tasks[t.task.index()].drained.add(self.now, 1);
+            self.stats.tasks[t.task.index()].drained(self.now, t.priority, t.order);
         }
         t.phase = Phase::Running;
         t.last_start = Some(self.now);
@@ -130,7 +143,7 @@ impl Scheduler {
         t.hedge_at = if t.hedged || known.count < self.config.hedge_min_samples {
             Time::NEVER
         } else {
-            self.now.plus_secs(known.p95)
+            self.now.plus_secs(self.stats.tasks[task].hedge_after()).max(self.now + self.config.hedge_min)
         };
         self.send(slot, worker, kind, extra, out);
     }
@@ -158,6 +171,7 @@ impl Scheduler {
             started: self.now,
             gives_up: self.now + timeout,
             extra,
+            hedge: kind == DispatchKind::Hedge,
         });
         let attempt = AttemptId { ticket: t.id, number: t.dispatched };
         self.in_flight += 1;
@@ -183,7 +197,7 @@ impl Scheduler {
         let t = &self.tickets[slot];
         let known = self.stats.tasks[task].known;
         let worth_it = t.deadline.secs_since(self.now) > known.p50;
-        let affordable = self.stats.hedge_share() <= self.config.hedge_share
+        let affordable = self.stats.hedge_share() <= self.stats.tasks[task].hedge_share(&self.config)
             && self.budget.has_room(self.in_flight, &self.config)
             && self.queue.ready(task) <= self.fleet.eligible_all(task) as usize;
         let other = |w: u32| !t.runs_on(w) && !t.tried.contains(w);
@@ -191,6 +205,7 @@ impl Scheduler {
         match target {
             Some(worker) if worth_it && affordable => {
                 self.tickets[slot].hedged = true;
+                self.stats.tasks[task].hedged();
                 self.budget.take();
                 self.send(slot, worker, DispatchKind::Hedge, true, out);
             }

@@ -40,6 +40,8 @@ struct Counted {
 struct TaskView {
     /// Workers with room, by tier and predicted finish.
     index: [IndexedHeap<Rank>; 2],
+    /// The others that may get work, in the same order.
+    full: [IndexedHeap<Rank>; 2],
     usable: Group,
     barred: Group,
 }
@@ -164,6 +166,18 @@ impl Fleet {
         self.tasks[task].index[tier].find(8, wanted)
     }
 
+    /// What a worker with room was last expected to cost, seconds.
+    pub(super) fn cost_of(&self, task: usize, tier: usize, key: u32) -> f64 {
+        self.tasks[task].index[tier].key(key).map_or(0.0, |rank| f64::from_bits(rank.0))
+    }
+
+    /// The least that a worker of a tier would cost if it had room, among those wanted.
+    pub(super) fn best_full(&self, task: usize, tier: usize, wanted: impl FnMut(u32) -> bool) -> Option<f64> {
+        let heap = &self.tasks[task].full[tier];
+        let key = heap.find(4, wanted)?;
+        heap.key(key).map(|rank| f64::from_bits(rank.0))
+    }
+
     /// Counts a worker again after anything about it changed.
     pub(super) fn refresh(&mut self, key: u32, around: &mut Surroundings<'_>) {
         let mut flipped = 0_u8;
@@ -223,8 +237,9 @@ impl Fleet {
         let eligible = self.is_eligible(key, task);
         let tier = self.counted.get(key as usize).and_then(|c| tier_of(c[task].ability));
         let worker = self.workers.get(key as usize).and_then(Option::as_deref);
+        let room = worker.is_some_and(|w| w.has_room(task, around.now, around.config));
         let rank = match (worker, eligible) {
-            (Some(w), true) if w.has_room(task, around.now, around.config) => {
+            (Some(w), true) => {
                 // A tie-break by chance alone would keep those that once drew a high number from ever
                 // being touched again; one by turns alone would march in step.
                 let chance = u64::from(around.rng.next_u32()) % (4 * self.len as u64).max(1);
@@ -232,11 +247,14 @@ impl Fleet {
             }
             _ => None,
         };
-        for (i, index) in self.tasks[task].index.iter_mut().enumerate() {
+        let view = &mut self.tasks[task];
+        for (i, (index, full)) in view.index.iter_mut().zip(&mut view.full).enumerate() {
+            let (holds, lacks) = if room { (index, full) } else { (full, index) };
+            lacks.remove(key);
             match rank {
-                Some(rank) if tier == Some(i) => index.set(key, rank),
+                Some(rank) if tier == Some(i) => holds.set(key, rank),
                 _ => {
-                    index.remove(key);
+                    holds.remove(key);
                 }
             }
         }

@@ -44,7 +44,6 @@ impl<K: Ord + Copy> IndexedHeap<K> {
         self.entries.iter().map(|e| e.1)
     }
 
-    #[cfg(test)]
     pub(super) fn key(&self, id: u32) -> Option<K> {
         self.place(id).map(|at| self.entries[at].0)
     }

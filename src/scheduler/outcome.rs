@@ -65,7 +65,6 @@ impl Scheduler {
             w.attempts.swap_remove(r.place as usize);
             let moved = w.attempts.get(r.place as usize).copied();
             w.load[task] -= 1;
-            w.orphans += u32::from(by == EndedBy::Scheduler && w.reports());
             if let Some(place) = moved
                 && let Some(other) = &mut self.tickets[place.slot].running[place.lane as usize]
             {
@@ -100,6 +99,9 @@ impl Scheduler {
         match outcome {
             AttemptOutcome::Success => {
                 figures.attempt_took(now, seconds);
+                if r.hedge {
+                    figures.hedge_won();
+                }
                 if let Some(timing) = timing {
                     w.costs[task].observe(now, timing);
                     let at_worker = timing.queued + timing.computed;
@@ -113,7 +115,7 @@ impl Scheduler {
                 w.figures.latency[task].record(now, seconds);
                 w.figures.done.add(now, 1);
                 w.success.record(now, true, half_life);
-                breaker_closed = w.breaker.succeed(now);
+                breaker_closed = w.breaker.succeed(now, r.started);
                 w.worked_since_check = true;
                 w.stalled = false;
                 w.moved = now;
@@ -123,6 +125,8 @@ impl Scheduler {
             AttemptOutcome::Failed | AttemptOutcome::ConnectionLost | AttemptOutcome::Timeout => {
                 if outcome == AttemptOutcome::Timeout {
                     figures.attempt_timed_out(now, seconds);
+                    // It may be at it still, until it says otherwise.
+                    w.orphans += u32::from(w.reports());
                     // A client that gives no time is not the worker's fault.
                     if seconds < figures.refresh(now).p99 {
                         return self.refresh_worker(r.worker);

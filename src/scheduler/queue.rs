@@ -78,6 +78,11 @@ impl Queue {
         self.waiting[task][..=priority as usize].iter().sum()
     }
 
+    /// Requests of a task and a priority that wait.
+    pub(super) fn waiting_at(&self, task: usize, priority: Priority) -> usize {
+        self.waiting[task][priority as usize]
+    }
+
     /// Requests that wait, by priority.
     pub(super) fn by_priority(&self) -> ByPriority {
         let sum = |p: Priority| self.waiting.iter().map(|w| w[p as usize] as u64).sum();

@@ -23,6 +23,11 @@ pub(super) enum Phase {
     Running,
 }
 
+/// A request's place in the order: when its priority's patience ends, or its time.
+pub(super) fn virtual_deadline(s: &Submission, now: Time, config: &SchedulerConfig) -> Time {
+    s.deadline.min(now + config.patience[s.priority as usize])
+}
+
 /// An attempt that a worker has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
@@ -34,6 +39,8 @@ pub(super) struct Running {
     pub(super) gives_up: Time,
     /// Whether it holds a part of the retry budget.
     pub(super) extra: bool,
+    /// Whether it runs beside a slow first attempt.
+    pub(super) hedge: bool,
 }
 
 /// The first attempt and a hedge beside it.
@@ -82,7 +89,7 @@ impl Ticket {
             has_token: false,
             arrival: now,
             deadline: s.deadline,
-            order: s.deadline.min(now + config.patience[s.priority as usize]),
+            order: virtual_deadline(s, now, config),
             sequence,
             bytes: s.bytes,
             resume_at: Time::NEVER,

@@ -41,7 +41,7 @@ pub(super) struct Worker {
     /// Attempts that it has, by task and in a list.
     pub(super) load: PerTask<u32>,
     pub(super) attempts: Vec<AttemptPlace>,
-    /// Attempts that were given up and that it may still work on.
+    /// Attempts that ran out of time and that it may still work on.
     pub(super) orphans: u32,
     /// When it last moved, as far as is known, while it had work.
     pub(super) moved: Time,

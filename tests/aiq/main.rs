@@ -7,5 +7,6 @@ mod contract;
 mod coordinator;
 mod fleet;
 mod house;
+mod sim;
 mod support;
 mod worker;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Ring, Rolling};
 use crate::config::SchedulerConfig;
-use crate::protocol::{Counters, TaskType};
+use crate::protocol::{Counters, Priority, TaskType};
 use crate::scheduler::{PerTask, Time};
 
 /// Slice of the short windows: 44 of them are 11 s, so that ten whole seconds are always there.
@@ -15,8 +15,11 @@ const SHORT: Duration = Duration::from_millis(250);
 pub(crate) struct TaskFigures {
     /// Answers with a result.
     pub(crate) done: Ring<44>,
-    /// First dispatches: how fast its queue drains.
-    pub(crate) drained: Ring<44>,
+    /// First dispatches by priority: how fast its queue drains.
+    drained: [Ring<44>; Priority::ALL.len()],
+    /// How far down its order the queue is served: the latest virtual deadline that was dispatched of
+    /// late, and when.
+    frontier: (Time, Time),
     /// Since when its queue has never been empty.
     pub(crate) saturated_since: Option<Time>,
     /// Submission to answer.
@@ -26,6 +29,9 @@ pub(crate) struct TaskFigures {
     /// Attempts that ended, and of those the timed-out ones; halved now and then.
     ended: f64,
     timed_out: f64,
+    /// Hedges, and of those the ones that were first to succeed; halved now and then.
+    hedges: f64,
+    hedge_wins: f64,
     /// What `attempts` said when it was last asked.
     pub(crate) known: KnownAttempts,
     asked: Option<Time>,
@@ -44,15 +50,23 @@ impl TaskFigures {
     /// Attempts that must have been seen before their 99th percentile sets time-outs.
     const MIN_SAMPLES: u64 = 20;
 
+    /// Hedges that are taken to have won before any was sent.
+    const HEDGES_BELIEVED: f64 = 5.0;
+    /// Share of hedges that must win, or hardly any are sent.
+    const WORTH_HEDGING: f64 = 0.25;
+
     fn new() -> Self {
         Self {
             done: Ring::new(SHORT),
-            drained: Ring::new(SHORT),
+            drained: Priority::ALL.map(|_| Ring::new(SHORT)),
+            frontier: (Time::ZERO, Time::ZERO),
             saturated_since: None,
             latency: Rolling::default(),
             attempts: Rolling::default(),
             ended: 0.0,
             timed_out: 0.0,
+            hedges: Self::HEDGES_BELIEVED,
+            hedge_wins: Self::HEDGES_BELIEVED,
             known: KnownAttempts::default(),
             asked: None,
         }
@@ -83,6 +97,35 @@ impl TaskFigures {
         }
     }
 
+    /// Seconds after which an attempt is so late that another may overtake it: the 95th percentile,
+    /// which histogram buckets know within 3 %, and clearly more than the usual time, or a task that
+    /// always takes the same would be hedged for nothing.
+    pub(crate) fn hedge_after(&self) -> f64 {
+        1.03 * self.known.p95.max(1.25 * self.known.p50)
+    }
+
+    /// A hedge was sent.
+    pub(crate) fn hedged(&mut self) {
+        self.hedges += 1.0;
+        if self.hedges > 50.0 {
+            self.hedges /= 2.0;
+            self.hedge_wins /= 2.0;
+        }
+    }
+
+    /// A hedge succeeded before the attempt that it ran beside.
+    pub(crate) fn hedge_won(&mut self) {
+        self.hedge_wins += 1.0;
+    }
+
+    /// Hedges that are affordable, as a share of attempts. Where second attempts seldom win (the first
+    /// was slow for a reason that the second meets too, or nearly done), an eighth of that is enough
+    /// to notice when it changes.
+    pub(crate) fn hedge_share(&self, config: &SchedulerConfig) -> f64 {
+        let pays = self.hedge_wins >= Self::WORTH_HEDGING * self.hedges;
+        if pays { config.hedge_share } else { config.hedge_share / 8.0 }
+    }
+
     /// The percentiles, at most a second old.
     pub(crate) fn refresh(&mut self, now: Time) -> KnownAttempts {
         if self.asked.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
@@ -103,17 +146,37 @@ impl TaskFigures {
         (3.0 * self.known.p99.max(predicted)).clamp(least, most.max(3.0 * predicted))
     }
 
-    /// Requests a second that leave the queue, if it has been full for long enough to tell.
-    pub(crate) fn drain_rate(&self, now: Time) -> Option<f64> {
-        let full_for = now.since(self.saturated_since?).min(Duration::from_secs(5));
-        if full_for < Duration::from_secs(1) {
-            return None;
+    /// A request with this virtual deadline left the queue for the first time.
+    pub(crate) fn drained(&mut self, now: Time, priority: Priority, order: Time) {
+        self.drained[priority as usize].add(now, 1);
+        // What is more urgent goes between; the frontier is where the least urgent of late was.
+        if order >= self.frontier.0 || now.since(self.frontier.1) > 2 * SHORT {
+            self.frontier = (order, now);
         }
+    }
+
+    /// How long the queue has been full without a break, up to five seconds, if it is at least so long.
+    fn full_for(&self, now: Time, least: Duration) -> Option<Duration> {
+        let full_for = now.since(self.saturated_since?).min(Duration::from_secs(5));
+        (full_for >= least).then_some(full_for)
+    }
+
+    /// Requests a second of these priorities that leave the queue, measured while it is full.
+    pub(crate) fn drain_rate(&self, now: Time, priorities: &[Priority]) -> Option<f64> {
         // The current slice is part of the sum, and only partly over.
+        let full_for = self.full_for(now, Duration::from_secs(1))?;
         let slices = (full_for.as_nanos() / SHORT.as_nanos()) as u32;
         let partly = now.nanos() % SHORT.as_nanos() as u64;
         let seconds = f64::from(slices - 1) * SHORT.as_secs_f64() + partly as f64 * 1e-9;
-        Some(f64::from(self.drained.sum(now, SHORT * slices)) / seconds)
+        let drained: u32 = priorities.iter().map(|p| self.drained[*p as usize].sum(now, SHORT * slices)).sum();
+        Some(f64::from(drained) / seconds).filter(|rate| *rate > 0.0)
+    }
+
+    /// Seconds until the queue is served down to this virtual deadline, while it is full: under a steady
+    /// overload the frontier moves as fast as time does, whoever comes between.
+    pub(crate) fn reached_in(&self, now: Time, order: Time) -> Option<f64> {
+        self.full_for(now, 2 * SHORT)?;
+        Some(order.secs_since(self.frontier.0))
     }
 
     /// Answers a second over the last ten.
