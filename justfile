@@ -16,6 +16,34 @@ monitor *ARGS:
 load *ARGS:
     cargo run --release -- load {{ARGS}}
 
+# Ten requests at once: does it answer?
+load-simple *ARGS:
+    cargo run --release -- load --pattern simple {{ARGS}}
+
+# Spikes of 200 over 20 requests a second
+load-burst *ARGS:
+    cargo run --release -- load --pattern burst {{ARGS}}
+
+# One rate, held for a minute, with objectives
+load-sustained *ARGS:
+    cargo run --release -- load --pattern sustained --rate 50 --duration 60s --slo 'p99<500ms' --slo 'error_rate<1%' {{ARGS}}
+
+# Quiet, ramp, burst and sustained phases over all tasks
+load-mixed *ARGS:
+    cargo run --release -- load --pattern mixed {{ARGS}}
+
+# Far more than a small fleet can do: what does it do with it?
+load-overload *ARGS:
+    cargo run --release -- load --pattern sustained --rate 2000 --duration 20s --timeout 2s {{ARGS}}
+
+# Lose a worker under load and get it back
+load-kill *ARGS:
+    cargo run --release -- load --pattern mixed --kill worker-1@10s --revive worker-1@20s --slo 'error_rate<0.1%' {{ARGS}}
+
+# The highest rate that the fleet holds
+load-find-max *ARGS:
+    cargo run --release -- load --find-max 10..2000 --slo 'p99<500ms' --slo 'error_rate<1%' {{ARGS}}
+
 # Run every test
 test *ARGS:
     cargo test {{ARGS}}

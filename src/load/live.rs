@@ -109,7 +109,8 @@ impl Drop for Screen {
     }
 }
 
-fn leave() {
+/// Gives the terminal back, where the process is about to end without dropping anything.
+pub(super) fn leave() {
     // Nothing is left to do where the terminal does not take it.
     let _ = disable_raw_mode();
     let _ = execute!(io::stderr(), LeaveAlternateScreen, crossterm::cursor::Show);

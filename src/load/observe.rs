@@ -71,6 +71,21 @@ impl Marks {
         }
     }
 
+    /// Notes the faults whose time did not come before the run ended: it was not what was asked for.
+    pub(super) fn note_unreached(&self, faults: &[Fault]) {
+        let reached = self.all().into_iter().filter(|m| m.ours).count();
+        // They are carried out in order, so the ones that are missing are the last.
+        for fault in faults.iter().skip(reached) {
+            self.add(Mark {
+                at: fault.at.as_secs_f64(),
+                worker: fault.worker.clone(),
+                what: fault.action.as_str().to_owned(),
+                ours: true,
+                failed: Some("the run ended before".to_owned()),
+            });
+        }
+    }
+
     /// All, in order of time.
     pub(super) fn all(&self) -> Vec<Mark> {
         let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

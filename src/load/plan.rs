@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::inputs::Inputs;
 use super::mix::short_name;
-use super::report::{Bars, axis, rate, seconds};
+use super::report::{Bars, Columns, axis, rate, seconds};
 use super::schedule::{Arrival, Phase, Shape};
 use super::settings::Settings;
 use crate::cli::LoadOutput;
@@ -87,37 +87,35 @@ fn write_text(out: &mut String, settings: &Settings, inputs: &Inputs) -> std::fm
         let (begin, end) = (start - shape.lead, start + length - shape.lead);
         let rates = if (from - to).abs() < 1e-9 { rate(from) } else { format!("{} → {}", rate(from), rate(to)) };
         let spikes: Vec<_> = shape.spikes.iter().filter(|s| s.at >= start && s.at < start + length.max(1e-9)).collect();
-        let spikes = match spikes.as_slice() {
-            [] => String::new(),
-            [one] => format!(" and {} at once at {}", one.size, seconds(one.at - shape.lead)),
-            several => format!(" and {} spikes of {}", several.len(), several[0].size),
+        let rates = match spikes.as_slice() {
+            [] => rates,
+            [one] if length <= 0.0 => format!("{} at once", one.size),
+            [one] => format!("{rates} and {} at once at {}", one.size, seconds(one.at - shape.lead)),
+            [first, ..] => format!("{rates} and {} spikes of {}", spikes.len(), first.size),
         };
-        writeln!(out, "  {kind:<9} {begin:>6.1}s {end:>7.1}s     {rates}{spikes}")?;
+        writeln!(out, "  {kind:<9} {begin:>6.1}s {end:>7.1}s     {rates}")?;
     }
 
     let mut counts = [0_u64; 4];
     let mut first = Vec::new();
-    let length = shape.length().max(1.0);
-    let mut columns = vec![0_u64; CHART.min(length.ceil() as usize).max(1)];
+    let mut rows = vec![0_u64; (shape.length().ceil() as usize).max(1)];
     for arrival in settings.schedule(inputs.counts()) {
         counts[arrival.task.index()] += 1;
-        let column = (arrival.due.as_secs_f64() / length * columns.len() as f64) as usize;
-        if let Some(n) = columns.get_mut(column) {
+        if let Some(n) = rows.get_mut(arrival.due.as_secs() as usize) {
             *n += 1;
         }
         if first.len() < SHOWN {
             first.push(arrival);
         }
     }
-    let each = length / columns.len() as f64;
-    let values: Vec<_> = columns.iter().map(|n| Some(*n as f64 / each)).collect();
-    writeln!(out, "\nrequests that fall due, a second")?;
-    let width = values.len();
-    for line in (Bars { values, goals: Vec::new(), height: 6 }).lines(rate) {
-        writeln!(out, "{line}")?;
-    }
-    for line in axis(width, -shape.lead, each.round().max(1.0) as usize) {
-        writeln!(out, "{line}")?;
+    if rows.len() > 2 {
+        writeln!(out, "\nrequests that fall due, a second")?;
+        let columns = Columns::fit(rows.len(), CHART);
+        let mean = |rows: &[u64]| Some(rows.iter().sum::<u64>() as f64 / rows.len().max(1) as f64);
+        let bars = Bars { values: columns.values(&rows, mean), goals: Vec::new(), height: 6 };
+        for line in bars.lines(rate).iter().chain(&axis(columns, -shape.lead)) {
+            writeln!(out, "{line}")?;
+        }
     }
     let tasks: Vec<_> = TaskType::ALL
         .into_iter()

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub(super) use build::{Facts, build};
-pub(super) use chart::{Bars, axis};
+pub(super) use chart::{Bars, Columns, axis};
 use dip::Dip;
 pub(super) use text::mark_text;
 
@@ -72,8 +72,10 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every objective held (or there was none), and nothing got worse.
+    /// Every objective held, and nothing got worse than the baseline.
     Held,
+    /// It ran to its end; there was no objective to hold.
+    Done,
     /// An objective was broken.
     Broken,
     /// Worse than the baseline.
@@ -328,7 +330,7 @@ impl Report {
     /// The process's exit status.
     pub(super) fn status(&self) -> u8 {
         match self.verdict.outcome {
-            Outcome::Held => 0,
+            Outcome::Held | Outcome::Done => 0,
             Outcome::Invalid => 1,
             Outcome::Broken | Outcome::Regressed => 99,
             Outcome::Incomplete => 130,

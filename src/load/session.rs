@@ -43,11 +43,23 @@ struct Ran {
     started: String,
 }
 
+/// How long a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// As planned.
+    ToTheEnd,
+    /// Until it is plain that it breaks its objectives: a trial whose queue grows would take long to
+    /// show what is known already, and the fleet longer to recover.
+    WhileThereIsHope,
+}
+
 impl Session {
     /// Time between the order to begin and the first request, so that nothing is late at once.
     const HEAD_START: Duration = Duration::from_millis(50);
     /// Longest wait for the fleet to come to rest between trials.
     const REST: Duration = Duration::from_secs(15);
+    /// Longest wait for the coordinator to count what was given up.
+    const SETTLE: Duration = Duration::from_secs(1);
     /// Files that this process needs beside its connections.
     const OTHER_FILES: u64 = 64;
     /// Queue depths that may wait for the engine.
@@ -98,13 +110,13 @@ impl Session {
     }
 
     async fn single(&self) -> anyhow::Result<Report> {
-        let ran = self.one(&self.settings, Vec::new(), CancellationToken::new()).await?;
+        let ran = self.one(&self.settings, Vec::new(), Patience::ToTheEnd).await?;
         Ok(self.report(&self.settings, ran, None).await)
     }
 
     async fn report(&self, settings: &Settings, ran: Ran, search: Option<Search>) -> Report {
-        // The coordinator counts a request when it has answered it; what this client dropped a moment
-        // ago may still be counted.
+        // What this client gave up a moment ago, the coordinator may not have counted yet.
+        let _ = tokio::time::timeout(Self::SETTLE, self.rest()).await;
         let counters = Identity::of(&self.client).await.ok().and_then(|identity| identity.counters());
         build(Facts {
             settings,
@@ -122,8 +134,8 @@ impl Session {
         })
     }
 
-    /// One run, with its observers and its view. `cut` ends it early without ending the session.
-    async fn one(&self, settings: &Settings, notes: Vec<String>, cut: CancellationToken) -> anyhow::Result<Ran> {
+    /// One run, with its observers and its view.
+    async fn one(&self, settings: &Settings, notes: Vec<String>, patience: Patience) -> anyhow::Result<Ran> {
         let (looks, seen) = watch::channel(Look::default());
         let (queued, depths) = mpsc::channel(Self::QUEUED);
         let start = Instant::now() + Self::HEAD_START;
@@ -147,21 +159,26 @@ impl Session {
             marks: marks.clone(),
             queued,
         };
-        let observing = self.identity.status.is_some().then(|| tokio::spawn(observer.run()));
-        let cutting = tokio::spawn(async move {
-            cut.cancelled().await;
-            stop.cancel();
-        });
+        // A target that has no /status may still have workers to kill; if not, the report says so.
+        let watched = self.identity.status.is_some() || !settings.faults.is_empty();
+        let observing = watched.then(|| tokio::spawn(observer.run()));
+        let cutting = (patience == Patience::WhileThereIsHope)
+            .then(|| tokio::spawn(cut_when_hopeless(settings.clone(), seen.clone(), stop)));
         let followed = Followed { looks: seen, marks: marks.clone(), cancel: self.cancel.clone(), end: end.clone() };
         let shown = tokio::spawn(self.show(settings, notes, followed));
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let record = engine::make(run).await;
         end.cancel();
-        cutting.abort();
+        if let Some(cutting) = cutting {
+            cutting.abort();
+        }
         if let Some(observing) = observing {
             observing.abort();
         }
         shown.await??;
+        if !self.cancel.is_cancelled() {
+            marks.note_unreached(&settings.faults);
+        }
         Ok(Ran { record: record?, marks, started })
     }
 
@@ -206,7 +223,7 @@ impl Session {
             self.rest().await;
             let settings = self.settings.at_rate(rate);
             let notes = search.trials.iter().map(|t| format!(" {}", t.line())).collect();
-            let ran = self.one(&settings, notes, CancellationToken::new()).await?;
+            let ran = self.one(&settings, notes, Patience::WhileThereIsHope).await?;
             if self.cancel.is_cancelled() {
                 last = Some((settings, ran));
                 break;
@@ -252,12 +269,31 @@ impl Session {
     }
 }
 
+/// Ends a trial that is lost: many are not sent, or half of the answers of the last ten seconds took
+/// several times what the objectives allow.
+async fn cut_when_hopeless(settings: Settings, mut looks: watch::Receiver<Look>, stop: CancellationToken) {
+    const SECONDS: f64 = 2.0;
+    const TIMES: f64 = 4.0;
+    let allowed = settings.mix.tasks().map(|task| settings.good_within(task)).fold(0.0, f64::max);
+    while looks.changed().await.is_ok() {
+        let look = looks.borrow_and_update().clone();
+        let slow = look.recent[0].is_some_and(|p50| p50 > TIMES * allowed);
+        let broken = look.slos.iter().any(|slo| !slo.held);
+        if look.at > SECONDS && broken && (slow || look.counts.not_sent > 0) {
+            return stop.cancel();
+        }
+    }
+}
+
 /// Judges a trial: its objectives, and whether answers kept up with what was offered.
 fn trial(settings: &Settings, record: &Record) -> Trial {
     let length = record.seconds();
     let slos = super::verdict::judge(settings, record, length);
     let counts = record.all.counts;
     let mut why: Vec<_> = slos.iter().filter(|s| !s.held).map(|s| format!("{} was {}", s.slo, s.shown)).collect();
+    if counts.unfinished > 0 {
+        why.push("cut short".to_owned());
+    }
     if let Some(share) = growing(settings, record) {
         why.push(format!("the queue grew by {} of what was offered", percent(share)));
     }
@@ -338,6 +374,7 @@ async fn end_on_signal(cancel: CancellationToken) {
             _ = term.recv() => {}
         }
         if cancel.is_cancelled() {
+            live::leave();
             std::process::exit(130);
         }
         cancel.cancel();

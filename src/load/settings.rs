@@ -153,6 +153,12 @@ impl Settings {
         if find_max.is_some() && slos.is_empty() {
             slos = vec!["p99<500ms".parse()?, "error_rate<1%".parse()?];
         }
+        let faults = faults(args)?;
+        let length = shape.length();
+        if let Some(late) = faults.iter().find(|f| pattern != LoadPattern::Simple && f.at.as_secs_f64() >= length) {
+            let (what, at) = (late.action.as_str(), seconds(late.at.as_secs_f64()));
+            return wrong("--kill", format!("or --revive: {what} at {at} is after the end, {}", seconds(length)));
+        }
         let output_file = args.output_file.clone();
         Ok(Self {
             pattern,
@@ -171,7 +177,7 @@ impl Settings {
             find_max,
             baseline: args.baseline.clone(),
             tolerance: share("--tolerance", &args.tolerance)?,
-            faults: faults(args)?,
+            faults,
             output: args.output.or_else(|| form_of(output_file.as_ref()?)).unwrap_or(LoadOutput::Text),
             output_file,
             live_view: !args.no_tui,

@@ -7,6 +7,7 @@ mod contract;
 mod coordinator;
 mod fleet;
 mod house;
+mod load;
 mod sim;
 mod support;
 mod worker;

@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LineGauge, Paragraph};
+use ratatui::widgets::{Axis, Block, Borders, Chart, Dataset, GraphType, LineGauge, Paragraph};
 
 use crate::load::look::Look;
 use crate::load::observe::Mark;
@@ -52,7 +52,11 @@ pub(super) fn draw(scene: &Scene, frame: &mut Frame<'_>) {
         Constraint::Length(3),
         Constraint::Length(notes),
         Constraint::Min(4),
-        Constraint::Length(if area.height >= 22 { 7 } else { 0 }),
+        Constraint::Length(match area.height {
+            0..20 => 0,
+            20..32 => 5,
+            _ => 8,
+        }),
         Constraint::Length(1),
     ])
     .areas(area);
@@ -62,7 +66,7 @@ pub(super) fn draw(scene: &Scene, frame: &mut Frame<'_>) {
     let last = scene.notes.len().saturating_sub(usize::from(notes.height));
     let lines: Vec<_> = scene.notes[last..].iter().map(|n| Line::from(n.as_str())).collect();
     frame.render_widget(Paragraph::new(lines), notes);
-    let [answers, latency] = Layout::vertical([Constraint::Fill(3), Constraint::Fill(2)]).areas(charts);
+    let [answers, latency] = Layout::vertical([Constraint::Fill(4), Constraint::Fill(3)]).areas(charts);
     answers_chart(scene, frame, answers);
     latency_chart(scene, frame, latency);
     if bottom.height > 0 {
@@ -141,12 +145,15 @@ fn gauge(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     let over = now >= scene.shape.length() && scene.shape.length() > 0.0;
     let phase = if over { "last answers".to_owned() } else { phase };
     let times = match scene.requests {
+        _ if over => format!("{:.0}s", scene.look.at),
         Some(n) => format!("{} of {n}", scene.look.counts.offered),
         None => format!("{:.0}s of {:.0}s", scene.look.at, scene.length()),
     };
     let gauge = LineGauge::default()
         .ratio(scene.progress())
         .label(format!(" {phase:<12} {times:<14}"))
+        .filled_symbol("━")
+        .unfilled_symbol("╌")
         .filled_style(scene.style(Color::Green))
         .unfilled_style(scene.style(Color::DarkGray));
     frame.render_widget(gauge, area);
@@ -158,7 +165,9 @@ fn window(scene: &Scene, width: u16) -> (&[Second], [f64; 2]) {
     let fit = usize::from(width.saturating_sub(10)).max(10);
     let rows = &scene.look.rows[scene.look.rows.len().saturating_sub(fit)..];
     let start = rows.first().map_or(-scene.shape.lead, |r| r.at);
-    let end = rows.last().map_or(0.0, |r| r.at).max(start + (fit as f64).min(30.0));
+    // The whole run where it is short, so that lines do not crawl into an empty chart.
+    let planned = scene.shape.length().clamp(10.0, 30.0);
+    let end = rows.last().map_or(0.0, |r| r.at).max(start + planned.min(fit as f64));
     (rows, [start, end])
 }
 
@@ -183,7 +192,7 @@ fn answers_chart(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     }
     sets.extend(lines.iter().map(|l| line_set(l).style(scene.style(Color::Yellow))));
     let title = format!(" a second{} ", newest_mark(scene));
-    chart(frame, area, Plot { title, sets, times, top, show: rate });
+    chart(frame, area, Plot { title, sets, times, top, show: rate, labelled: false });
 }
 
 fn latency_chart(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
@@ -197,7 +206,7 @@ fn latency_chart(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
         line_set(&p50).style(scene.style(Color::Blue)).name("p50"),
     ];
     sets.extend(lines.iter().map(|l| line_set(l).style(scene.style(Color::Yellow))));
-    chart(frame, area, Plot { title: " latency ".to_owned(), sets, times, top, show: seconds });
+    chart(frame, area, Plot { title: " latency, time ".to_owned(), sets, times, top, show: seconds, labelled: true });
 }
 
 fn line_set(data: &[(f64, f64)]) -> Dataset<'_> {
@@ -220,18 +229,21 @@ struct Plot<'a> {
     times: [f64; 2],
     top: f64,
     show: fn(f64) -> String,
+    /// Whether the time axis has labels; the chart above one that has needs none.
+    labelled: bool,
 }
 
 fn chart(frame: &mut Frame<'_>, area: Rect, plot: Plot<'_>) {
-    let Plot { title, sets, times, top, show } = plot;
-    let x = Axis::default().bounds(times).labels(times.map(|t| format!("{t:.0}s")));
-    let y = Axis::default().bounds([0.0, top * 1.05]).labels([format!("{:>7}", "0"), format!("{:>7}", show(top))]);
+    let Plot { title, sets, times, top, show, labelled } = plot;
+    let x = Axis::default().bounds(times);
+    let x = if labelled { x.labels(times.map(|t| format!("{t:.0}s"))) } else { x };
+    let y = Axis::default().bounds([0.0, top * 1.05]).labels([format!("{:>6}", "0"), format!("{:>6}", show(top))]);
     let chart = Chart::new(sets)
-        .block(Block::bordered().title(title))
+        .block(Block::bordered().borders(Borders::TOP | Borders::LEFT | Borders::RIGHT).title(title))
         .x_axis(x)
         .y_axis(y)
-        .legend_position(Some(ratatui::widgets::LegendPosition::TopLeft))
-        .hidden_legend_constraints((Constraint::Percentage(40), Constraint::Percentage(60)));
+        .legend_position(Some(ratatui::widgets::LegendPosition::TopRight))
+        .hidden_legend_constraints((Constraint::Percentage(40), Constraint::Percentage(90)));
     frame.render_widget(chart, area);
 }
 

@@ -30,8 +30,10 @@ pub(in crate::load) struct Facts<'a> {
     pub(in crate::load) search: Option<Search>,
 }
 
-/// Lag of the pacer, seconds, from which on the client counts as one that can't keep up.
+/// Lag of the pacer, seconds and as a share of the latency, from which on the client counts as one
+/// that can't keep up. Both at the 99th percentile, or of the largest where samples are few.
 const GRAVE_LAG: f64 = 0.010;
+const GRAVE_SHARE: f64 = 0.1;
 
 /// Makes the report.
 pub(in crate::load) fn build(facts: Facts<'_>) -> Report {
@@ -98,17 +100,18 @@ fn verdict(report: &Report, interrupted: bool) -> (Outcome, String) {
         return (Outcome::Regressed, format!("Worse than the baseline: {}.", worse.join(", ")));
     }
     let errors = t.refused + t.failed + t.timed_out + t.wrong;
-    let held = match report.verdict.slos.len() {
-        0 => "No objective was set".to_owned(),
-        1 => "The objective held".to_owned(),
-        n => format!("All {n} objectives held"),
-    };
     let answered = if errors + t.not_sent == 0 {
         format!("all {} requests were answered right", t.ok)
     } else {
         format!("{} of {} requests got no right answer", errors + t.not_sent, t.offered)
     };
-    (Outcome::Held, format!("{held}; {answered}, at {}.", rate(t.rate)))
+    let (outcome, held) = match (report.verdict.slos.len(), &report.baseline) {
+        (0, None) => (Outcome::Done, "No objective was set".to_owned()),
+        (0, Some(_)) => (Outcome::Held, "No worse than the baseline".to_owned()),
+        (1, _) => (Outcome::Held, "The objective held".to_owned()),
+        (n, _) => (Outcome::Held, format!("All {n} objectives held")),
+    };
+    (outcome, format!("{held}; {answered}, at {}.", rate(t.rate)))
 }
 
 fn run_info(facts: &Facts<'_>, length: f64) -> RunInfo {
@@ -261,10 +264,12 @@ fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     };
     let Counts { not_sent, offered, .. } = record.all.counts;
     let lag = record.lag.at(99.0).unwrap_or(0.0);
-    if settings.how == Loop::Open && lag > GRAVE_LAG {
+    let latency = record.all.latency.at(99.0).unwrap_or(0.0);
+    if settings.how == Loop::Open && lag > GRAVE_LAG && lag > GRAVE_SHARE * latency {
         let text = format!(
-            "This client could not keep up: one request in a hundred left {} or more after it was due. Its own delay is in the latencies; use a lower rate or a machine with more to spare.",
-            seconds(lag)
+            "This client could not keep up: its slowest requests left {} after they were due, where the slowest answers took {}. Its own delay is in the latencies; use a lower rate or a machine with more to spare.",
+            seconds(lag),
+            seconds(latency)
         );
         warn(true, "client_behind", text);
     }
@@ -307,7 +312,7 @@ fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let degraded: u64 = record.workers.values().map(|w| w.degraded).sum();
     if degraded > 0 {
         let text = format!(
-            "{} of {} answers came from small fallback models (degraded): full-size ones are slower and better.",
+            "{} of {} answers came from models that stand in for the full-size ones (degraded): those are slower and better.",
             degraded, record.all.counts.ok
         );
         warn(false, "degraded", text);

@@ -46,29 +46,63 @@ impl Bars {
     }
 }
 
-/// Sums or maxima of neighbouring values, so that they fit into `width` columns; gives the values
-/// and how many went into each column.
-pub(in crate::load) fn fit<T>(
-    rows: &[T],
-    width: usize,
-    column: impl Fn(&[T]) -> Option<f64>,
-) -> (Vec<Option<f64>>, usize) {
-    let each = rows.len().div_ceil(width.max(1)).max(1);
-    (rows.chunks(each).map(column).collect(), each)
+/// How rows lie in the columns of a chart: several rows share a column in a long run, and a row has
+/// several columns in a short one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::load) struct Columns {
+    rows: usize,
+    /// Rows to a column.
+    rows_each: usize,
+    /// Columns to a row; one of the two is 1.
+    wide: usize,
 }
 
-/// The axis under bars: a tick and the time every ten columns.
-pub(in crate::load) fn axis(columns: usize, start: f64, each: usize) -> [String; 2] {
+impl Columns {
+    /// Widest that a row gets: beyond it a chart looks like a few blocks.
+    const WIDEST: usize = 3;
+
+    /// Lays so many rows out in at most `width` columns.
+    pub(in crate::load) fn fit(rows: usize, width: usize) -> Self {
+        let width = width.max(1);
+        let rows_each = rows.div_ceil(width).max(1);
+        let wide = if rows_each > 1 { 1 } else { (width / rows.max(1)).clamp(1, Self::WIDEST) };
+        Self { rows, rows_each, wide }
+    }
+
+    /// Columns in all.
+    pub(in crate::load) fn count(self) -> usize {
+        self.rows.div_ceil(self.rows_each) * self.wide
+    }
+
+    /// A value for each column from the rows that lie in it.
+    pub(in crate::load) fn values<T>(self, rows: &[T], of: impl Fn(&[T]) -> Option<f64>) -> Vec<Option<f64>> {
+        rows.chunks(self.rows_each).flat_map(|chunk| std::iter::repeat_n(of(chunk), self.wide)).collect()
+    }
+
+    /// The column of a place among the rows.
+    pub(in crate::load) fn column(self, row: f64) -> usize {
+        (row.max(0.0) / self.rows_each as f64 * self.wide as f64) as usize
+    }
+
+    /// The place among the rows where a column begins.
+    fn row(self, column: usize) -> f64 {
+        column as f64 * self.rows_each as f64 / self.wide as f64
+    }
+}
+
+/// The axis under bars: a tick and the time every so many columns, whole seconds where rows are
+/// seconds. `start` is the time of the first row.
+pub(in crate::load) fn axis(columns: Columns, start: f64) -> [String; 2] {
+    let tick = if columns.wide == Columns::WIDEST { 15 } else { 10 };
     let mut line = format!("{:>width$} └", "", width = MARGIN - 2);
     let mut labels = format!("{:>MARGIN$}", "");
-    for i in 0..columns {
-        line.push(if i % 10 == 0 { '┴' } else { '─' });
-        if i % 10 == 0 && i + 4 <= columns.max(5) {
-            let at = start + (i * each) as f64;
+    for i in 0..columns.count() {
+        line.push(if i % tick == 0 { '┴' } else { '─' });
+        if i % tick == 0 && i + 4 <= columns.count().max(5) {
             while labels.chars().count() < MARGIN + i {
                 labels.push(' ');
             }
-            let _ = write!(labels, "{at:.0}s"); // a string takes whatever is written
+            let _ = write!(labels, "{:.0}s", start + columns.row(i)); // a string takes whatever is written
         }
     }
     [line, labels]
@@ -97,7 +131,8 @@ mod tests {
             height: 4,
         };
         let mut lines = bars.lines(|v| format!("{v:.0}/s"));
-        lines.extend(axis(6, 0.0, 1));
+        let columns = Columns { rows: 6, rows_each: 1, wide: 1 };
+        lines.extend(axis(columns, 0.0));
         lines.push(marks(6, [(3, 'K'), (3, 'R'), (5, 'R')].into_iter()));
         insta::assert_snapshot!(lines.join("\n"));
     }
@@ -109,11 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn long_runs_fit() {
-        let rows: Vec<u32> = (0..1000).collect();
-        let (columns, each) = fit(&rows, 60, |c| Some(f64::from(c.iter().sum::<u32>())));
-        assert!(columns.len() <= 60 && each == 17);
-        let total: f64 = columns.iter().flatten().sum();
-        assert!((total - 499_500.0).abs() < 0.5);
+    fn long_runs_share_columns_and_short_ones_get_several() {
+        let long = Columns::fit(1000, 60);
+        let values = long.values(&[1_u8; 1000], |c| Some(c.len() as f64));
+        assert_eq!((values.len(), long.count()), (59, 59));
+        assert!((values.iter().flatten().sum::<f64>() - 1000.0).abs() < 1e-9);
+        assert_eq!(long.column(999.0), 58);
+        let short = Columns::fit(20, 66);
+        assert_eq!((short.count(), short.column(10.4), short.row(30)), (60, 31, 10.0));
+        assert_eq!(Columns::fit(0, 66).count(), 0);
     }
 }

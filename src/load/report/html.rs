@@ -45,7 +45,7 @@ fn page(out: &mut String, report: &Report) -> fmt::Result {
         writeln!(out, "<div class=\"grave\">{}</div>", esc(&warning.text))?;
     }
     let colour = match verdict.outcome {
-        Outcome::Held => "ok",
+        Outcome::Held | Outcome::Done => "ok",
         Outcome::Incomplete => "warn",
         Outcome::Broken | Outcome::Regressed | Outcome::Invalid => "bad",
     };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::chart::{Bars, axis, fit, marks};
+use super::chart::{Bars, Columns, axis, marks};
 use super::{Outcome, Report, Warning, or_na, percent, rate, seconds};
 use crate::load::compare::Unit;
 use crate::load::hist::Distribution;
@@ -38,6 +38,7 @@ pub(super) fn text(report: &Report) -> String {
 pub(super) fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Held => "HELD",
+        Outcome::Done => "DONE",
         Outcome::Broken => "BROKEN",
         Outcome::Regressed => "REGRESSED",
         Outcome::Incomplete => "INCOMPLETE",
@@ -302,29 +303,28 @@ impl Out {
         let per_second = |of: fn(&Second) -> u64| {
             move |rows: &[Second]| Some(rows.iter().map(of).sum::<u64>() as f64 / rows.len().max(1) as f64)
         };
-        let (values, each) = fit(rows, CHART, per_second(|r| r.ok));
-        let (goals, _) = fit(rows, CHART, per_second(|r| r.offered));
-        let columns = values.len();
-        let start = rows.first().map_or(0.0, |r| r.at);
-        for line in (Bars { values, goals, height: 6 }).lines(rate) {
-            self.line(line);
-        }
-        self.axis(report, columns, each, start);
-        let (values, _) = fit(rows, CHART, |rows| rows.iter().filter_map(|r| r.p99).reduce(f64::max));
+        let columns = Columns::fit(rows.len(), CHART);
+        let answers = Bars {
+            values: columns.values(rows, per_second(|r| r.ok)),
+            goals: columns.values(rows, per_second(|r| r.offered)),
+            height: 6,
+        };
+        self.chart(report, columns, &answers.lines(rate));
         self.line("Latency, p99 of each second's answers");
-        for line in (Bars { values, goals: Vec::new(), height: 5 }).lines(seconds) {
-            self.line(line);
+        let slowest = |rows: &[Second]| rows.iter().filter_map(|r| r.p99).reduce(f64::max);
+        let latency = Bars { values: columns.values(rows, slowest), goals: Vec::new(), height: 5 };
+        self.chart(report, columns, &latency.lines(seconds));
+        if rows.iter().any(|r| r.queued.is_some_and(|n| n > 0)) {
+            self.line("Waiting in the coordinator");
+            let deepest = |rows: &[Second]| rows.iter().filter_map(|r| r.queued).max().map(|n| n as f64);
+            let queue = Bars { values: columns.values(rows, deepest), goals: Vec::new(), height: 3 };
+            self.chart(report, columns, &queue.lines(|n| format!("{n:.0}")));
         }
-        self.axis(report, columns, each, start);
-        let errors = |r: &Second| r.errors + r.refused + r.not_sent;
-        if rows.iter().any(|r| errors(r) > 0) {
-            let (values, _) =
-                fit(rows, CHART, |rows| Some(rows.iter().map(errors).sum::<u64>() as f64 / rows.len().max(1) as f64));
+        let bad = |r: &Second| r.errors + r.refused + r.not_sent;
+        if rows.iter().any(|r| bad(r) > 0) {
             self.line("Refusals, errors and unsent a second");
-            for line in (Bars { values, goals: Vec::new(), height: 3 }).lines(rate) {
-                self.line(line);
-            }
-            self.axis(report, columns, each, start);
+            let errors = Bars { values: columns.values(rows, per_second(bad)), goals: Vec::new(), height: 3 };
+            self.chart(report, columns, &errors.lines(rate));
         }
         for mark in &report.marks {
             self.line(format!("  {} {:>7.2}s  {}", letter(mark), mark.at, mark_text(mark)));
@@ -345,11 +345,16 @@ impl Out {
         }
     }
 
-    fn axis(&mut self, report: &Report, columns: usize, each: usize, start: f64) {
-        let [line, labels] = axis(columns, start, each);
+    /// Bars, their axis, and the faults under it.
+    fn chart(&mut self, report: &Report, columns: Columns, lines: &[String]) {
+        let start = report.timeline.first().map_or(0.0, |r| r.at);
+        for line in lines {
+            self.line(line);
+        }
+        let [line, labels] = axis(columns, start);
         self.line(line);
-        let column = |mark: &Mark| (((mark.at - start).max(0.0) as usize) / each.max(1), letter(mark));
-        let under = marks(columns, report.marks.iter().map(column));
+        let places = report.marks.iter().map(|mark| (columns.column(mark.at - start), letter(mark)));
+        let under = marks(columns.count(), places);
         if !under.is_empty() {
             self.line(under);
         }

@@ -116,6 +116,7 @@ fn mistakes_name_the_flag_and_what_would_be_right() {
         ("--find-max 100..50", ["--find-max", "LOW..HIGH"]),
         ("--find-max 1..5 --kill w@1s", ["--find-max", "--kill"]),
         ("--kill w1", ["--kill", "WORKER@TIME"]),
+        ("--rate 5 --duration 10s --revive w1@10s", ["revive at 10s", "after the end"]),
         ("--kill @5s", ["--kill", "WORKER@TIME"]),
         ("--revive w1@soon", ["--revive", "WORKER@TIME"]),
         ("--tolerance much", ["--tolerance", "10%"]),
