@@ -48,7 +48,7 @@ pub enum LogError {
     Twice,
 }
 
-/// Starts logging to `DIR/NAME.DATE.log`, and the task log to `DIR/task_operations.log` where this
+/// Starts logging to `DIR/NAME.log.DATE`, and the task log to `DIR/task_operations.log` where this
 /// process is one that finishes tasks (the coordinator).
 ///
 /// # Errors
@@ -141,8 +141,8 @@ fn daily(config: &LogConfig, name: &str) -> Result<(NonBlocking, WorkerGuard), L
     std::fs::create_dir_all(&config.dir).map_err(|e| folder_error(&config.dir, &e))?;
     let appender = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
-        .filename_prefix(name)
-        .filename_suffix("log")
+        // Old files are found by how their names begin: worker-1 must not find those of worker-10.
+        .filename_prefix(format!("{name}.log"))
         .max_log_files(config.files as usize)
         .build(&config.dir)
         .map_err(|e| folder_error(&config.dir, &e))?;
@@ -164,3 +164,19 @@ fn folder_error(dir: &Path, error: &dyn std::fmt::Display) -> LogError {
 }
 
 mod bounded;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_process_removes_the_logs_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = |name: &str| dir.path().join(format!("{name}.log.2026-01-01"));
+        let names = ["worker-1", "worker-1-supervisor", "worker-10"];
+        names.iter().for_each(|name| std::fs::write(old(name), "").unwrap());
+        let config = LogConfig { dir: dir.path().to_owned(), level: LogLevel::Info, files: 1 };
+        drop(daily(&config, "worker-1").unwrap());
+        assert_eq!(names.map(|name| old(name).exists()), [false, true, true]);
+    }
+}
