@@ -66,6 +66,10 @@ snapshots:
     INSTA_UPDATE=always cargo test
     git diff --stat -- '*.snap'
 
+# Draw the pictures of docs/monitor.md from the real screens
+screenshots:
+    AIQ_PICTURES=write cargo test --lib monitor::tests::pictures
+
 # Everything that CI runs
 ci:
     .ci/run

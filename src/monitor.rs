@@ -21,6 +21,9 @@ mod theme;
 mod update;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 

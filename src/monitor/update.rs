@@ -22,6 +22,9 @@ use crate::protocol::{Event, EventKind, Snapshot, WorkerAction, WorkerActionRepl
 /// Takes a message in, at a time since the start.
 pub(crate) fn update(model: &mut Model, at: Duration, msg: Msg) -> Vec<Effect> {
     model.clock = at;
+    // At a thousand events a second nothing may be done for each that a frame can do once. An event
+    // changes neither the rows nor the layout; the next tick or snapshot settles what it scrolled.
+    let settles = !matches!(&msg, Msg::Feed(Feed::Event(event)) if !matches!(event.kind, EventKind::Snapshot(_)));
     let effects = match msg {
         Msg::Tick => {
             tick(model);
@@ -50,7 +53,9 @@ pub(crate) fn update(model: &mut Model, at: Duration, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
     };
-    model.settle();
+    if settles {
+        model.settle();
+    }
     effects
 }
 

@@ -8,6 +8,7 @@ mod coordinator;
 mod fleet;
 mod house;
 mod load;
+mod monitor;
 mod sim;
 mod support;
 mod worker;

@@ -75,13 +75,15 @@ impl Series {
     /// Remembers a snapshot's figures.
     pub(crate) fn push(&mut self, at: Duration, snapshot: &Snapshot) {
         push_bounded(&mut self.samples, Sample::of(at, snapshot), Self::MAX_SAMPLES);
-        self.workers.retain(|id, _| snapshot.workers.iter().any(|w| w.worker_id == *id));
         for worker in &snapshot.workers {
             if self.workers.len() >= Self::MAX_WORKERS && !self.workers.contains_key(&worker.worker_id) {
                 continue;
             }
             let history = self.workers.entry(worker.worker_id.clone()).or_default();
             push_bounded(history, mean_of(worker), Self::MAX_WORKER_SAMPLES);
+        }
+        if self.workers.len() > snapshot.workers.len() {
+            self.workers.retain(|id, _| snapshot.workers.iter().any(|w| w.worker_id == *id));
         }
     }
 

@@ -226,6 +226,9 @@ impl Table {
 }
 
 fn matches(worker: &WorkerDetail, words: &[String]) -> bool {
+    if words.is_empty() {
+        return true;
+    }
     let tasks = worker.capabilities.iter().flat_map(|c| [c.task.as_str(), c.model_info.as_str()]);
     let texts = [worker.worker_id.as_str(), Badge::of(worker, None).word, worker.state.as_str(), worker.url.as_str()];
     let texts: Vec<String> = texts.into_iter().chain(tasks).map(str::to_lowercase).collect();

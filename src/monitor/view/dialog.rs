@@ -148,8 +148,9 @@ fn quit_question(model: &Model, choice: QuitChoice) -> Question {
         0 => "It has no work now.".to_owned(),
         n => format!("It has {} to answer.", plural(n, "request")),
     };
-    let text = format!("This dashboard came with its fleet. Stop the fleet too? {work}");
-    let lines = wrap(&text, columns).into_iter().map(Line::from).collect();
+    let mut lines = vec![Line::from(span("Stop the fleet too?", Tone::Strong))];
+    let text = format!("It was started with this dashboard. {work}");
+    lines.extend(wrap(&text, columns).into_iter().map(Line::from));
     Question {
         title: "Quit".to_owned(),
         lines,
