@@ -79,7 +79,9 @@ fn assemble(config: &Arc<CoordinatorConfig>) -> Arc<App> {
     let store =
         Memory::new(Bounds { count: config.result_capacity, bytes: config.result_bytes, ttl: config.result_ttl });
     let core = Core::new(Arc::clone(config), Arc::clone(&events), Arc::new(store));
-    Arc::new(App { core, events, config: Arc::clone(config), closing: CancellationToken::new() })
+    let (refused, closing) = (metrics::Refused::default(), CancellationToken::new());
+    let room = api::Room::new(config.scheduler.queue_bytes);
+    Arc::new(App { core, events, config: Arc::clone(config), refused, room, closing })
 }
 
 /// Refuses what is new, finishes what runs within its time, closes connections. Returns how many

@@ -14,6 +14,7 @@ mod result;
 pub mod routes;
 mod stats;
 mod task;
+mod v2;
 mod worker;
 
 pub use event::{Event, EventKind, Snapshot};
@@ -24,6 +25,7 @@ pub use stats::{
     WorkersPerformance,
 };
 pub use task::{InferRequest, Options, Priority, RequestId, TaskType};
+pub use v2::{Tensor, TensorInfo, V2Model, V2Request, V2Response, V2Server};
 pub use worker::{
     BreakerState, Capability, ControlCommand, CrashScope, FaultSettings, Heartbeat, HeartbeatReply, ModelState,
     RegisterReply, RegisterWorker, ServiceTime, TaskStats, WorkerAction, WorkerActionReply, WorkerDetail, WorkerHealth,

@@ -40,8 +40,9 @@ impl CoordinatorConfig {
     pub const MAX_BODY_BYTES: usize = 12 << 20;
     /// Most bytes of results kept: what 10 000 answers of the largest usual size take.
     pub const RESULT_BYTES: usize = 64 << 20;
-    /// A client that does not send its header in this time is cut off.
-    pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+    /// A client that does not send its header in this time is cut off; it is also how long a connection
+    /// may stay idle between requests. Longer than our own client keeps one, so that it closes first.
+    pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
     /// A client that does not send its body in this time is cut off.
     pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
     /// Most workers.

@@ -7,6 +7,7 @@
 //! | `GET /status`, `/queue/stats`, `/workers/performance`, `/livez`, `/readyz`, `/metrics` | [`stats`] |
 //! | `GET /events` | [`events`] |
 //! | `/workers…` | [`workers`] |
+//! | `/v2…` | [`v2`] |
 //! | `GET /openapi.json`, `/docs` | [`openapi`], [`docs`] |
 //!
 //! What a request means is the core's business; here it is read, checked, and answered.
@@ -21,14 +22,18 @@ mod result;
 pub(super) mod server;
 mod stats;
 mod submit;
+mod v2;
 mod workers;
+
+pub(super) use body::Room;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::header::{HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Request, Response};
+use axum::http::{HeaderMap, Method, Request, Response};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post, put};
 use tower::ServiceExt;
@@ -58,6 +63,12 @@ fn router(app: Arc<App>) -> Router {
         (routes::WORKER_HEARTBEAT, "POST", post(workers::heartbeat)),
         (routes::WORKER_FAULTS, "PUT", put(workers::set_faults)),
         (routes::WORKER_ACTION, "POST", post(workers::act)),
+        (routes::V2, "GET, HEAD", get(v2::server)),
+        (routes::V2_LIVE, "GET, HEAD", get(v2::live)),
+        (routes::V2_READY, "GET, HEAD", get(v2::health_ready)),
+        (routes::V2_MODEL, "GET, HEAD", get(v2::model)),
+        (routes::V2_MODEL_READY, "GET, HEAD", get(v2::model_ready)),
+        (routes::V2_INFER, "POST", post(v2::infer)),
     ];
     let mut router = Router::new();
     for (path, allowed, methods) in table {
@@ -71,10 +82,14 @@ fn router(app: Arc<App>) -> Router {
 }
 
 /// Answers one request: who may, what it is, and the caller's id echoed.
-async fn answer(app: &App, router: &Router, request: Request<Body>) -> Response<Body> {
+async fn answer(app: &Arc<App>, router: &Router, request: Request<Body>) -> Response<Body> {
     let echo = caller_id(request.headers());
     let allowed = guard::check(&app.config.access, request.method(), request.uri().path(), request.headers());
     let mut response = match allowed {
+        // The busiest route goes without the router: it would cost more than the rest of this function.
+        Ok(()) if request.method() == Method::POST && request.uri().path() == routes::INFER => {
+            submit::infer(State(Arc::clone(app)), request).await.into_response()
+        }
         Ok(()) => router.clone().oneshot(request).await.into_response(),
         Err(refused) => {
             body::discard(request.into_body());

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::api::Room;
 use super::core::Core;
 use super::events::{Events, now_ms};
+use super::metrics::Refused;
 use crate::config::CoordinatorConfig;
 use crate::protocol::{
     Event, EventKind, Problem, QueueStats, Snapshot, Status, WorkerDetail, WorkerId, WorkerPerformance,
@@ -18,6 +20,10 @@ pub(crate) struct App {
     pub(crate) core: Arc<Core>,
     pub(crate) events: Arc<Events>,
     pub(crate) config: Arc<CoordinatorConfig>,
+    /// Submissions that never became requests.
+    pub(crate) refused: Refused,
+    /// Room for bodies on their way in.
+    pub(crate) room: Room,
     /// Ends every stream when the process does.
     pub(crate) closing: CancellationToken,
 }
@@ -29,7 +35,7 @@ impl App {
         let durability = self.core.store.durability().to_owned();
         let state = self.core.lock();
         let now = self.core.now();
-        let queue = state.scheduler.queue_stats(now);
+        let queue = self.counted(state.scheduler.queue_stats(now));
         Status {
             status: run_state,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -51,7 +57,15 @@ impl App {
     pub(crate) fn queue_stats(&self) -> QueueStats {
         let stored_results = self.core.store.len() as u64;
         let stats = self.core.lock().scheduler.queue_stats(self.core.now());
-        QueueStats { stored_results, ..stats }
+        QueueStats { stored_results, ..self.counted(stats) }
+    }
+
+    /// With those refused at the door, whom the scheduler never saw.
+    fn counted(&self, mut queue: QueueStats) -> QueueStats {
+        let unseen = self.refused.queue_full();
+        queue.stats.total_requests += unseen;
+        queue.stats.rejected_requests += unseen;
+        queue
     }
 
     /// `GET /workers/performance`.

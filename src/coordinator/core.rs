@@ -12,7 +12,7 @@ mod find;
 mod request;
 mod submit;
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 pub(crate) use apply::is_refusal;
 pub(crate) use find::Found;
-pub(crate) use submit::{Submission, fingerprint};
+pub(crate) use submit::{Submission, Waiter, fingerprint};
 
 pub(crate) use request::Work;
 
@@ -43,6 +43,12 @@ pub(crate) struct Core {
     run_state: AtomicU8,
     /// Wakes whoever waits, while draining, for the last request to be answered.
     answered: Notify,
+    /// Whether the queue is full, and in how many milliseconds it is worth to try again: what is refused
+    /// on account of it is refused before it is read.
+    full: AtomicBool,
+    try_again_ms: AtomicU64,
+    /// Requests that joined one in flight or were answered from the store.
+    pub(crate) replayed: AtomicU64,
     pub(crate) config: Arc<CoordinatorConfig>,
     pub(crate) events: Arc<Events>,
     pub(crate) store: Arc<dyn Store>,
@@ -79,6 +85,9 @@ impl Core {
             sooner: Notify::new(),
             answered: Notify::new(),
             run_state: AtomicU8::new(RunState::Starting as u8),
+            full: AtomicBool::new(false),
+            try_again_ms: AtomicU64::new(1000),
+            replayed: AtomicU64::new(0),
             config,
             events,
             store,
@@ -124,6 +133,10 @@ impl Core {
             self.apply(state, action, &mut ended);
         }
         state.actions = actions;
+        let full = state.scheduler.queued() >= self.config.scheduler.queue_capacity;
+        if full != self.full.load(Ordering::Relaxed) {
+            self.full.store(full, Ordering::Relaxed);
+        }
         if let Some(next) = state.scheduler.next_wakeup()
             && next < state.armed
         {

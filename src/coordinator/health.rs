@@ -28,6 +28,9 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
+/// Pauses before each look at a worker whose control stream ended.
+const LOOK_IN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500)];
+
 /// Makes contact with a worker that does not register itself, then leaves it to the checks.
 pub(crate) async fn introduce(core: Arc<Core>, url: String) {
     let Some(link) = Link::new(&url, core.config.access.own_token()) else { return };
@@ -52,6 +55,25 @@ pub(crate) async fn introduce(core: Arc<Core>, url: String) {
     });
     for (key, link, alive) in met {
         check(Arc::clone(&core), key, link, alive).await;
+    }
+}
+
+/// Asks a worker whose control stream ended whether it is still there: a few times, for a serving
+/// process outlives its supervisor by a moment. One that is there keeps its lease; one that nothing
+/// listens for is lost.
+pub(crate) async fn look_in(core: Arc<Core>, worker: WorkerKey) {
+    let Some(link) = core.lock().members.link(worker) else { return };
+    for pause in LOOK_IN {
+        tokio::time::sleep(pause).await;
+        let gone = tokio::time::timeout(TIMEOUT, link.health()).await.is_ok_and(|answer| answer.is_err());
+        let state = core.lock();
+        // It may have come back, or another may have its place.
+        if !state.members.get(worker).is_some_and(|m| m.control.is_none() && Arc::ptr_eq(&m.link, &link)) {
+            return;
+        }
+        if gone {
+            return core.tell(state, Event::WorkerStateChanged { worker, state: WorkerState::Lost });
+        }
     }
 }
 

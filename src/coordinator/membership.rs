@@ -38,12 +38,16 @@ impl ControlStream {
 
 impl Drop for ControlStream {
     fn drop(&mut self) {
-        tracing::info!(worker = self.worker.as_str(), "control stream ended");
         let mut state = self.core.lock();
-        if let Some(member) = state.members.by_name_mut(&self.worker)
-            && member.control.as_ref().is_some_and(|c| c.number == self.number)
-        {
+        let Some(key) = state.members.key(&self.worker) else { return };
+        let Some(member) = state.members.get_mut(key) else { return };
+        if member.control.as_ref().is_some_and(|c| c.number == self.number) {
             member.control = None;
+            drop(state);
+            tracing::info!(worker = self.worker.as_str(), "control stream ended");
+            // Its supervisor may have died, and the serving process with it: that is known sooner by asking
+            // than by waiting for its lease to run out.
+            tokio::spawn(super::health::look_in(Arc::clone(&self.core), key));
         }
     }
 }

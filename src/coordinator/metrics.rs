@@ -3,6 +3,7 @@
 //! Every series is there from the start, at zero. `docs/metrics.md` names them all.
 
 mod histogram;
+mod refused;
 mod text;
 
 use crate::protocol::{Priority, ProblemCode, TaskType};
@@ -10,6 +11,7 @@ use crate::scheduler::{Answer, DispatchKind, PerTask, Timing, Verdict};
 
 use super::core::is_refusal;
 use histogram::Histogram;
+pub(crate) use refused::Refused;
 
 /// How a request ended, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

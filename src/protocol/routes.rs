@@ -41,6 +41,19 @@ pub const WORKER_ACTION: &str = "/workers/{worker_id}/{action}";
 /// `PUT`: the faults a worker injects.
 pub const WORKER_FAULTS: &str = "/workers/{worker_id}/faults";
 
+/// `GET`: the Open Inference Protocol's server metadata.
+pub const V2: &str = "/v2";
+/// `GET`: the same as [`LIVEZ`].
+pub const V2_LIVE: &str = "/v2/health/live";
+/// `GET`: the same as [`READYZ`].
+pub const V2_READY: &str = "/v2/health/ready";
+/// `GET`: what a model (a task type) takes and gives.
+pub const V2_MODEL: &str = "/v2/models/{model}";
+/// `GET`: whether a model can serve.
+pub const V2_MODEL_READY: &str = "/v2/models/{model}/ready";
+/// `POST`: submit a batch and wait for its results.
+pub const V2_INFER: &str = "/v2/models/{model}/infer";
+
 /// The caller's request id; echoed in every answer.
 pub const X_REQUEST_ID: &str = "x-request-id";
 /// `high`, `normal` or `low`; the body's field wins.

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::CoordinatorConfig;
 use crate::protocol::{Problem, ProblemCode};
@@ -20,9 +21,46 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 /// Largest body of an operator's or worker's call: a registration with all its capabilities is small.
 const MAX_CONTROL_BYTES: usize = 1 << 20;
 
+/// Room for bodies on their way in, all together: else many clients that send large ones slowly would
+/// take any amount of memory before the scheduler has seen a single request.
+#[derive(Debug)]
+pub(crate) struct Room {
+    kib: Semaphore,
+}
+
+impl Room {
+    /// Bodies up to this size need no room: as many as there may be connections take 160 MiB.
+    const SMALL_BYTES: u64 = 16 << 10;
+
+    /// Room for this many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { kib: Semaphore::new((bytes >> 10).max(CoordinatorConfig::MAX_BODY_BYTES >> 10)) }
+    }
+
+    /// Takes room for a body of this length (the largest there may be, where it is not told).
+    fn take(&self, length: Option<u64>) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        let bytes = length.unwrap_or(CoordinatorConfig::MAX_BODY_BYTES as u64);
+        if bytes <= Self::SMALL_BYTES {
+            return Ok(None);
+        }
+        let full = "too many large bodies are on their way in";
+        let room = self.kib.try_acquire_many(bytes.div_ceil(1024) as u32);
+        room.map(Some).map_err(|_| Problem::new(ProblemCode::QueueFull, full).with_retry_after(1.0))
+    }
+}
+
 /// Reads the body of a submission.
-pub(super) async fn read_submission(request: Request<Body>) -> Result<(HeaderMap, Bytes), Problem> {
-    read(request, CoordinatorConfig::MAX_BODY_BYTES).await
+pub(super) async fn read_submission(room: &Room, request: Request<Body>) -> Result<(HeaderMap, Bytes), Problem> {
+    let length = content_length(request.headers());
+    // What is over the limit is refused for that, and needs no room.
+    let room = length.is_none_or(|l| l <= CoordinatorConfig::MAX_BODY_BYTES as u64).then(|| room.take(length));
+    match room.transpose() {
+        Ok(_held) => read(request, CoordinatorConfig::MAX_BODY_BYTES).await,
+        Err(refused) => {
+            discard(request.into_body());
+            Err(refused)
+        }
+    }
 }
 
 /// Reads and parses the JSON body of an operator's or worker's call.
@@ -78,11 +116,15 @@ fn check_headers(headers: &HeaderMap, most: usize) -> Result<(), Problem> {
             "the body has a Content-Encoding; send it without",
         ));
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    match length {
+    match content_length(headers) {
         Some(length) if length > most as u64 => Err(too_large(Some(length), most)),
         _ => Ok(()),
     }
+}
+
+/// What the header says, which hyper holds the body to.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// `application/json` or anything `+json`, with or without parameters, in any case.
@@ -113,6 +155,17 @@ mod tests {
         for bad in ["", "text/plain", "application/x-www-form-urlencoded", "json", "+json"] {
             assert!(!is_json(bad.as_bytes()), "{bad}");
         }
+    }
+
+    #[test]
+    fn large_bodies_share_a_room_and_small_ones_need_none() {
+        let room = Room::new(16 << 20);
+        let first = room.take(Some(10 << 20)).unwrap();
+        assert_eq!(room.take(Some(10 << 20)).unwrap_err().code, ProblemCode::QueueFull);
+        assert_eq!(room.take(None).unwrap_err().code, ProblemCode::QueueFull);
+        assert!(room.take(Some(1000)).unwrap().is_none());
+        drop(first);
+        assert!(room.take(None).unwrap().is_some());
     }
 
     #[tokio::test]

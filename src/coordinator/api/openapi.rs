@@ -8,7 +8,7 @@ use bytes::Bytes;
 use utoipa::{IntoResponses, OpenApi};
 
 use super::reply::{json_bytes, problem};
-use super::{events, result, stats, submit, workers};
+use super::{events, result, stats, submit, v2, workers};
 use crate::protocol::{Event, Problem, ProblemCode};
 
 /// What a submission may be refused with.
@@ -53,6 +53,12 @@ pub(super) enum Refusals {
 #[expect(dead_code, reason = "it is read by the derive alone")]
 pub(super) struct NoSuchWorker(Problem);
 
+/// No task of this name.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "it is read by the derive alone")]
+pub(super) struct NoSuchModel(Problem);
+
 /// It has no control stream: it did not register itself, or is not connected now.
 #[derive(IntoResponses)]
 #[response(status = 409, content_type = "application/problem+json")]
@@ -68,6 +74,7 @@ pub(super) struct NotManaged(Problem);
         workers::list, workers::get, workers::act, workers::set_faults, workers::register, workers::heartbeat,
         workers::control, workers::leave,
         stats::livez, stats::readyz, stats::metrics,
+        v2::server, v2::live, v2::health_ready, v2::model, v2::model_ready, v2::infer,
     ),
     components(schemas(Event)),
     tags(
@@ -75,6 +82,7 @@ pub(super) struct NotManaged(Problem);
         (name = "fleet", description = "How it goes."),
         (name = "workers", description = "Who is in the fleet, and what is done to them."),
         (name = "operation", description = "Probes and metrics."),
+        (name = "open inference protocol", description = "Version 2, for existing clients. A model is a task type."),
     )
 )]
 struct Api;

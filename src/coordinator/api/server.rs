@@ -89,7 +89,7 @@ async fn connection(stream: TcpStream, app: Arc<App>, router: Router, stop: Canc
 }
 
 /// A panic is a bug in one request, not the end of the others on this connection.
-async fn guarded(app: &App, router: &Router, request: Request<Body>) -> Response<Body> {
+async fn guarded(app: &Arc<App>, router: &Router, request: Request<Body>) -> Response<Body> {
     let answered = AssertUnwindSafe(answer(app, router, request)).catch_unwind().await;
     answered.unwrap_or_else(|_| {
         tracing::error!("a request panicked");

@@ -40,10 +40,16 @@ pub(super) async fn livez() -> Response<Body> {
     responses((status = 200, description = "ok", body = String, content_type = "text/plain"),
               (status = 503, description = "Starting or draining.", body = Problem, content_type = Problem::MEDIA_TYPE)))]
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Answer {
+    ready(&app)?;
+    Ok(text("text/plain; charset=utf-8", "ok\n"))
+}
+
+/// Whether requests are accepted.
+pub(super) fn ready(app: &App) -> Result<(), Problem> {
     match app.core.run_state() {
-        RunState::Ready => Ok(text("text/plain; charset=utf-8", "ok\n")),
-        RunState::Starting => Err(Problem::new(ProblemCode::Unavailable, "the coordinator is starting").into()),
-        RunState::Draining => Err(Problem::new(ProblemCode::Unavailable, "the coordinator is shutting down").into()),
+        RunState::Ready => Ok(()),
+        RunState::Starting => Err(Problem::new(ProblemCode::Unavailable, "the coordinator is starting")),
+        RunState::Draining => Err(Problem::new(ProblemCode::Unavailable, "the coordinator is shutting down")),
     }
 }
 

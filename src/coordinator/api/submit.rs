@@ -34,9 +34,9 @@ pub(super) async fn priority_infer(State(app): State<Arc<App>>, request: Request
 #[utoipa::path(post, path = routes::INFER_ASYNC, tag = "inference", request_body = InferRequest,
     responses((status = 202, description = "Accepted; the result will be at result_url.", body = Accepted), super::openapi::Refusals))]
 pub(super) async fn infer_async(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let submission = receive(&app, request, None, Recall::Always).await?;
+    let submission = noted(&app, receive(&app, request, None, Recall::Always).await)?;
     let id = submission.id.clone();
-    let status = app.core.submit_detached(submission).await?;
+    let status = app.core.submit_detached(submission).await.inspect_err(|p| note_conflict(&app, p))?;
     let accepted = Accepted { result_url: routes::result(&id), request_id: id, status: status.to_owned() };
     let mut response = json(StatusCode::ACCEPTED, &accepted);
     if let Ok(location) = HeaderValue::from_str(&accepted.result_url) {
@@ -47,10 +47,25 @@ pub(super) async fn infer_async(State(app): State<Arc<App>>, request: Request<Bo
 }
 
 async fn wait(app: &App, request: Request<Body>, priority: Option<Priority>) -> Answer {
-    let submission = receive(app, request, priority, Recall::IfNamed).await?;
+    let submission = noted(app, receive(app, request, priority, Recall::IfNamed).await)?;
     let id = submission.id.clone();
-    let outcome = app.core.submit(submission)?.await;
+    let outcome = noted(app, app.core.submit(submission))?.await;
+    if let Err(problem) = &*outcome {
+        note_conflict(app, problem);
+    }
     Ok(respond(&id, &outcome))
+}
+
+/// Counts what never became a request.
+pub(super) fn noted<T>(app: &App, result: Result<T, Problem>) -> Result<T, Problem> {
+    result.inspect_err(|p| app.refused.note(p.code))
+}
+
+/// What the scheduler refuses it has counted itself; a conflict it never saw.
+fn note_conflict(app: &App, problem: &Problem) {
+    if problem.code == ProblemCode::RequestIdConflict {
+        app.refused.note(problem.code);
+    }
 }
 
 /// The response of a request that has ended.
@@ -83,7 +98,7 @@ async fn receive(
         discard(request.into_body());
         return Err(refused);
     }
-    let (headers, body) = read_submission(request).await?;
+    let (headers, body) = read_submission(&app.room, request).await?;
     let header_id = header_id(&headers)?;
     let request = InferRequest::from_json(&body).map_err(|p| p.for_request(header_id.as_ref()))?;
     let named = request.request_id.clone().or(header_id);

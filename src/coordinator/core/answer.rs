@@ -1,6 +1,7 @@
 //! Turns a request's end into its answer, and tells everybody who has to know.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
@@ -30,6 +31,9 @@ impl Core {
             (Verdict::Rejected { attempt, .. }, Some((of, Reply::Refused(problem)))) if of == attempt => Err(*problem),
             (Verdict::Failure { code, retry_after }, reply) => {
                 let problem = Problem::new(code, self.detail(&answer, code, reply.map(|(_, r)| r).as_ref()));
+                if let (ProblemCode::QueueFull, Some(after)) = (code, retry_after) {
+                    self.try_again_ms.store(after.as_millis() as u64, Ordering::Relaxed);
+                }
                 Err(match retry_after {
                     Some(after) => problem.with_retry_after(after.as_secs_f64()),
                     None => problem,

@@ -75,7 +75,7 @@ fn why(state: WorkerState) -> &'static str {
     match state {
         WorkerState::Killing | WorkerState::Killed => "killed by an operator",
         WorkerState::Crashed => "its serving process died",
-        WorkerState::Lost => "its lease ran out",
+        WorkerState::Lost => "nothing is heard of it",
         WorkerState::Starting | WorkerState::Ready | WorkerState::Draining => "",
     }
 }

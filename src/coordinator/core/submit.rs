@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -82,6 +83,12 @@ impl Core {
     pub(crate) fn door(&self) -> Result<(), Problem> {
         let refuse = |why| Err(Problem::new(ProblemCode::Unavailable, why).with_retry_after(1.0));
         match self.run_state() {
+            RunState::Ready if self.full.load(Ordering::Relaxed) => {
+                let most = self.config.scheduler.queue_capacity;
+                let after = self.try_again_ms.load(Ordering::Relaxed) as f64 / 1e3;
+                let detail = format!("the queue is full ({most} requests)");
+                Err(Problem::new(ProblemCode::QueueFull, detail).with_retry_after(after))
+            }
             RunState::Ready => Ok(()),
             RunState::Starting => refuse("the coordinator is starting"),
             RunState::Draining => refuse("the coordinator is shutting down"),
@@ -128,6 +135,7 @@ impl Core {
             request.waiters.extend(waiter);
             request.wanted_by += wanted;
             request.detached |= wanted == 0;
+            self.replayed.fetch_add(1, Ordering::Relaxed);
             return Ok(Entry::Joined(ticket));
         }
         let work = Work { id: s.id.clone(), task: s.task, body: s.body.clone() };
@@ -150,7 +158,10 @@ impl Core {
             Ok(Lookup::Finished(f)) if Some(f.fingerprint) != s.fingerprint => {
                 self.release(ticket, &Arc::new(Err(conflict(&s.id))));
             }
-            Ok(Lookup::Finished(f)) if f.is_final() => self.release(ticket, &f.outcome),
+            Ok(Lookup::Finished(f)) if f.is_final() => {
+                self.replayed.fetch_add(1, Ordering::Relaxed);
+                self.release(ticket, &f.outcome);
+            }
             Ok(_) => self.offer(ticket, &s),
         }
     }
@@ -165,6 +176,7 @@ impl Core {
             Err(e) => return refuse(store_failed(&s.id, &e)),
             Ok(Lookup::Finished(f)) if Some(f.fingerprint) != s.fingerprint => return refuse(conflict(&s.id)),
             Ok(Lookup::Finished(f)) if f.is_final() => {
+                self.replayed.fetch_add(1, Ordering::Relaxed);
                 self.release(ticket, &f.outcome);
                 return Ok(());
             }

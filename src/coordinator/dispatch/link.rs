@@ -44,8 +44,9 @@ struct Idle {
 impl Link {
     /// Connections that are kept without a request: a full credit of a large worker.
     const MAX_IDLE: usize = 256;
-    /// An idle connection is not used after this long: the worker may be about to close it.
-    const IDLE_TIME: Duration = Duration::from_secs(10);
+    /// An idle connection is not used after this long: workers close theirs after ten seconds, and one
+    /// that is closed just as a request goes out would cost that request an attempt.
+    const IDLE_TIME: Duration = Duration::from_secs(5);
     /// Longest wait for a connection.
     const CONNECT_TIME: Duration = Duration::from_secs(2);
     /// Largest answer: a thousand labels fit many times over.

@@ -1,6 +1,7 @@
 //! Writes the metrics out.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use super::histogram::{Bounds, Histogram, ITEMS, SECONDS};
 use super::{End, KINDS, Tally};
@@ -24,6 +25,17 @@ impl App {
         let mut out = String::with_capacity(32 << 10);
         let (queue, workers) = (self.queue_stats(), self.workers());
         self.core.lock().tally.write(&mut out);
+        head(&mut out, "aiq_refused_submissions_total", "counter", "Submissions that never became requests, by why.");
+        for (code, count) in self.refused.counts() {
+            let _ = writeln!(out, "aiq_refused_submissions_total{{code=\"{code}\"}} {count}");
+        }
+        head(
+            &mut out,
+            "aiq_replayed_total",
+            "counter",
+            "Submissions that joined another or were answered from the store.",
+        );
+        let _ = writeln!(out, "aiq_replayed_total {}", self.core.replayed.load(Ordering::Relaxed));
         head(&mut out, "aiq_queue_size", "gauge", "Requests waiting for a worker.");
         for task in &queue.queued_by_task {
             let _ = writeln!(out, "aiq_queue_size{{task=\"{}\"}} {}", task.task, task.count);
