@@ -10,7 +10,7 @@
 //! bodies, results or request ids: joining a request to one of the same id is the result store's,
 //! which has both payloads to compare.
 //!
-//! In reading order: `event` is the surface. `queue` orders what waits, `fleet` and `worker` hold what is
+//! In reading order: `event` and `action` are the surface. `queue` orders what waits, `fleet` and `worker` hold what is
 //! known of workers, `score` what they are expected to take. `admission`, `dispatch`, `outcome` and
 //! `members` are the four kinds of decision; `breaker` and `retry` are what those lean on. `heap`,
 //! `ticket`, `stats`, `rng` and `time` are the parts. Every timer is the scheduler's own: the shell
@@ -28,6 +28,7 @@ macro_rules! surroundings {
     };
 }
 
+mod action;
 mod admission;
 mod breaker;
 mod dispatch;
@@ -48,9 +49,10 @@ mod time;
 mod view;
 mod worker;
 
+pub use action::{Action, Answer, Dispatch, DispatchKind, Suspicion, Verdict};
 pub use event::{
-    Ability, Action, Answer, AttemptId, Check, Cost, Dispatch, DispatchKind, Event, Hold, Liveness, PerTask,
-    Submission, Suspicion, TicketId, Timing, Verdict, WorkerKey, WorkerReport, WorkerSpec, abilities,
+    Ability, AttemptId, Check, Cost, Event, Hold, Liveness, PerTask, Submission, TicketId, Timing, WorkerKey,
+    WorkerReport, WorkerSpec, abilities,
 };
 pub use time::Time;
 pub use view::WorkerView;

@@ -10,6 +10,7 @@ mod checker;
 mod compare;
 mod policies;
 mod scenario;
+mod worker;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

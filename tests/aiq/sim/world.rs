@@ -11,6 +11,7 @@ use aiq::scheduler::*;
 use super::checker::Checker;
 use super::policies::Policy;
 use super::scenario::{Fault, Rng, Scenario};
+use super::worker::Worker;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
@@ -34,24 +35,6 @@ struct Measured(u64, u64, u32);
 
 const OUTCOMES: [AttemptOutcome; 4] =
     [AttemptOutcome::Success, AttemptOutcome::Failed, AttemptOutcome::ConnectionLost, AttemptOutcome::Cancelled];
-
-struct Worker {
-    state: WorkerState,
-    frozen: bool,
-    hung: bool,
-    partitioned: bool,
-    fails: bool,
-    slow: f64,
-    /// The slowness that it reports: a moving average of its batches.
-    felt_slow: f64,
-    queue: VecDeque<(AttemptId, Time)>,
-    batch: Vec<(AttemptId, Time)>,
-    batch_number: u64,
-    batch_started: Time,
-    progress: u64,
-    last_report: Time,
-    fallback: bool,
-}
 
 pub(super) struct World<'a, P> {
     scenario: &'a Scenario,
@@ -92,22 +75,7 @@ impl<'a, P: Policy> World<'a, P> {
         };
         for key in 0..scenario.workers as u32 {
             let fallback = world.rng.chance(scenario.fallbacks);
-            world.workers.push(Worker {
-                state: WorkerState::Ready,
-                frozen: false,
-                hung: false,
-                partitioned: false,
-                fails: false,
-                slow: 1.0,
-                felt_slow: 1.0,
-                queue: VecDeque::new(),
-                batch: Vec::new(),
-                batch_number: 0,
-                batch_started: Time::ZERO,
-                progress: 0,
-                last_report: Time::ZERO,
-                fallback,
-            });
+            world.workers.push(Worker::new(fallback));
             let spec = WorkerSpec {
                 id: WorkerId::try_new(format!("worker-{key}")).unwrap(),
                 abilities: [if fallback { Ability::Fallback } else { Ability::Full }; 4],
