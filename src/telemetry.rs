@@ -174,7 +174,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let old = |name: &str| dir.path().join(format!("{name}.log.2026-01-01"));
         let names = ["worker-1", "worker-1-supervisor", "worker-10"];
-        names.iter().for_each(|name| std::fs::write(old(name), "").unwrap());
+        for name in names {
+            std::fs::write(old(name), "").unwrap();
+        }
         let config = LogConfig { dir: dir.path().to_owned(), level: LogLevel::Info, files: 1 };
         drop(daily(&config, "worker-1").unwrap());
         assert_eq!(names.map(|name| old(name).exists()), [false, true, true]);

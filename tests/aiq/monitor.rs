@@ -142,8 +142,10 @@ fn a_worker_is_killed_and_revived_from_the_keyboard() {
     assert_eq!(state_of(&coordinator.url, "worker-1").as_deref(), Some("ready"), "Cancel had the focus");
     assert_eq!(state_of(&coordinator.url, "worker-2").as_deref(), Some("killed"));
     tty.press("R");
+    eventually("worker-2 is ready again", || {
+        (state_of(&coordinator.url, "worker-2").as_deref() == Some("ready")).then_some(())
+    });
     tty.see("Workers 2/2 up");
-    assert_eq!(state_of(&coordinator.url, "worker-2").as_deref(), Some("ready"));
     tty.press("f50\r");
     tty.see("faults injected on worker-2");
     tty.press("q");

@@ -58,7 +58,7 @@ fn a_killed_worker_loses_its_work_to_another_at_once() {
 #[test]
 fn a_drained_worker_gets_nothing_new_until_it_is_resumed() {
     let c = coordinator();
-    let (mut a, b) = (Fake::join(&c.url, "a", &[TEXT]), Fake::join(&c.url, "b", &[TEXT]));
+    let (mut a, mut b) = (Fake::join(&c.url, "a", &[TEXT]), Fake::join(&c.url, "b", &[TEXT]));
     a.open_control();
     assert_eq!(act(&c, "a", "drain").json()["state"], "draining");
     assert_eq!(a.command(), json!({"command": "drain"}));
@@ -68,6 +68,9 @@ fn a_drained_worker_gets_nothing_new_until_it_is_resumed() {
     assert_eq!((a.got().len(), b.got().len()), (0, 6));
     assert_eq!(act(&c, "a", "resume").status, 200);
     assert_eq!(a.command(), json!({"command": "resume"}));
+    // With the other one drained, work can only go to it.
+    b.open_control();
+    assert_eq!(act(&c, "b", "drain").status, 200);
     eventually("it gets work again", || {
         post(&format!("{}/infer", c.url), json!({"task_type": TEXT, "data": "x"}).to_string());
         (!a.got().is_empty()).then_some(())
