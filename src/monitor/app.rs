@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossterm::event::{Event as TerminalEvent, EventStream as Keys};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -13,7 +14,7 @@ use super::terminal::{self, Screen};
 use super::update::update;
 use super::view::view;
 use super::{Exit, MonitorOptions};
-use crate::client::{Client, EventStream, Feed};
+use crate::client::{Client, Feed};
 use crate::protocol::Snapshot;
 
 /// Time between two frames: ten a second at most.
@@ -38,7 +39,7 @@ pub(super) async fn run(options: MonitorOptions) -> anyhow::Result<Exit> {
     let MonitorOptions { hands, look, fleet, .. } = options;
     let setup = Setup { url: client.url().to_owned(), hands, fleet, look };
     let mut model = Model::new(setup, screen.size()?);
-    let mut world = World { feed: client.events(), client, replies: mpsc::channel(REPLIES) };
+    let mut world = World { feed: feed_of(&client), client, replies: mpsc::channel(REPLIES) };
     let mut keys = Keys::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -53,7 +54,7 @@ pub(super) async fn run(options: MonitorOptions) -> anyhow::Result<Exit> {
             Some(reply) = world.replies.1.recv() => Step::Take(Box::new(reply)),
             () = tokio::time::sleep_until(next_frame), if model.dirty => Step::Draw,
             _ = tick.tick() => Step::Take(Box::new(Msg::Tick)),
-            feed = world.feed.next() => Step::Take(Box::new(Msg::Feed(feed))),
+            Some(feed) = world.feed.next() => Step::Take(Box::new(Msg::Feed(feed))),
         };
         anyhow::ensure!(!terminal::panicked(), "a part of the dashboard failed; its message is above");
         match step {
@@ -84,10 +85,20 @@ fn of_terminal(event: Option<std::io::Result<TerminalEvent>>) -> Step {
     }
 }
 
+/// The event stream, held across turns of the loop: a pause or a connection that is under way goes on
+/// where it was when a key or a tick comes between, and does not begin again.
+fn feed_of(client: &Client) -> BoxStream<'static, Feed> {
+    let next = |mut events: crate::client::EventStream| async move {
+        let feed = events.next().await;
+        Some((feed, events))
+    };
+    stream::unfold(client.events(), next).boxed()
+}
+
 /// The coordinator, and the answers that are under way from it.
 struct World {
     client: Client,
-    feed: EventStream,
+    feed: BoxStream<'static, Feed>,
     replies: (mpsc::Sender<Msg>, mpsc::Receiver<Msg>),
 }
 
@@ -95,7 +106,7 @@ impl World {
     /// Does it, beside the loop; the outcome comes back as a message.
     fn perform(&mut self, effect: Effect) {
         if effect == Effect::Reconnect {
-            self.feed = self.client.events();
+            self.feed = feed_of(&self.client);
             return;
         }
         let (client, replies) = (self.client.clone(), self.replies.0.clone());

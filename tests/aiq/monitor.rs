@@ -172,6 +172,15 @@ fn it_outlives_its_coordinator() {
 }
 
 #[test]
+fn it_tries_again_and_again_with_growing_pauses() {
+    let mut tty = Tty::aiq(&["monitor", "--url", "http://127.0.0.1:1"]);
+    // The fifth attempt comes after a pause of two seconds, in which the clock ticks twice.
+    tty.see("attempt 5 failed");
+    tty.press("q");
+    assert_eq!(tty.exit_code(), 0);
+}
+
+#[test]
 fn signals_give_the_terminal_back() {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;

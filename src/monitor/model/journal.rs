@@ -35,9 +35,11 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// Whether it is an answer at the first attempt, of which there may be thousands a second.
+    /// Whether it is an answer at the first attempt or a refusal at the door, of which there may be
+    /// thousands a second.
     fn is_routine(&self) -> bool {
         match self {
+            Self::Event(EventKind::RequestFailed { attempts, .. }) => attempts.is_empty(),
             Self::Event(EventKind::RequestFinished { attempts, .. }) => attempts.len() <= 1,
             // Part of a request that is reported again when it ends.
             Self::Event(EventKind::RequestRerouted { outcome, .. }) => *outcome == AttemptOutcome::Busy,

@@ -186,7 +186,7 @@ fn latencies(page: &mut Page, worker: &WorkerDetail, history: &[Option<f32>]) {
         let mut spans = Vec::new();
         for (name, value) in some {
             spans.push(span(format!("{name} "), Tone::Quiet));
-            spans.push(Span::raw(cell(value, 10usize.saturating_sub(name.len()), Side::Left)));
+            spans.push(Span::raw(cell(value, 10usize.saturating_sub(name.len()).max(6), Side::Left)));
         }
         page.line(if i == 0 { "Latency" } else { "" }, spans);
     }
