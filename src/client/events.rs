@@ -48,7 +48,8 @@ impl EventStream {
         Self { client, source: None, last_seq: None, held: None, failures: 0, pause: Duration::ZERO }
     }
 
-    /// The next thing to know. Safe to drop and call again (cancel-safe), as in a `select!`.
+    /// The next thing to know. No event is lost when this is dropped before it is done, but a pause or a
+    /// connection under way begins again at the next call; hold the future across turns of a `select!`.
     pub async fn next(&mut self) -> Feed {
         if let Some(event) = self.held.take() {
             return Feed::Event(event);
