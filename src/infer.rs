@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::cli::InferArgs;
 use crate::client::{Client, ClientConfig, ClientError};
-use crate::config::{Access, Span};
+use crate::config::{Access, Scope, Span};
 use crate::protocol::InferRequest;
 
 /// Sends one request.
@@ -23,7 +23,7 @@ pub async fn run(args: InferArgs) -> anyhow::Result<ExitCode> {
     request.validate()?;
     let client = Client::try_new(&ClientConfig {
         url: args.target.url.clone(),
-        token: Access::for_tool(args.target.token_file.as_deref())?,
+        token: Access::for_tool(args.target.token_file.as_deref(), &[Scope::Submit])?,
         // The coordinator keeps the budget; this only ends a wait for one that does not answer.
         timeout: args.timeout.0 + std::time::Duration::from_secs(5),
     })?;

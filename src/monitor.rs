@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use crate::cli::MonitorArgs;
 use crate::client::ClientConfig;
-use crate::config::Access;
+use crate::config::{Access, Scope};
 
 pub use theme::{Colour, Glyphs, Look};
 
@@ -107,7 +107,7 @@ impl Look {
 /// # Errors
 /// What it could not do, for a person.
 pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
-    let token = Access::for_tool(args.target.token_file.as_deref())?;
+    let token = Access::for_tool(args.target.token_file.as_deref(), &[Scope::Admin])?;
     let client = ClientConfig { token, ..ClientConfig::new(&args.target.url) };
     if args.json && args.follow {
         plain::json_lines(&client).await?;
@@ -155,7 +155,7 @@ pub enum Left {
 /// What kept the screen from opening.
 pub async fn over_own_fleet(url: &str) -> anyhow::Result<Left> {
     anyhow::ensure!(on_terminal(), "--monitor needs a terminal; leave it out, or run `aiq monitor` elsewhere");
-    let client = ClientConfig { token: Access::for_tool(None)?, ..ClientConfig::new(url) };
+    let client = ClientConfig { token: Access::for_tool(None, &[Scope::Admin])?, ..ClientConfig::new(url) };
     let exit = open(MonitorOptions { fleet: Fleet::Ours, ..MonitorOptions::new(client) }).await?;
     Ok(if exit == Exit::KeepFleet { Left::KeepFleet } else { Left::StopFleet })
 }

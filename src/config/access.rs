@@ -21,16 +21,18 @@ pub enum Scope {
     Admin,
 }
 
-/// A token, kept only as its hash, so that a comparison takes the same time whatever is sent.
+/// A token. Compared by its hash, so that a comparison takes the same time whatever is sent; never
+/// shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
+    text: String,
     hash: [u8; 32],
 }
 
 impl Token {
     /// Wraps a token.
     pub fn new(text: &str) -> Self {
-        Self { hash: Sha256::digest(text.as_bytes()).into() }
+        Self { text: text.to_owned(), hash: Sha256::digest(text.as_bytes()).into() }
     }
 
     /// Whether this is the token. Both sides are hashed first and every byte is looked at, so the
@@ -46,11 +48,10 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The tokens a server accepts, and the one that it sends itself.
+/// The tokens a process knows: those that it accepts, and among them the ones that it sends.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     tokens: Vec<(Vec<Scope>, Token)>,
-    own: Option<String>,
 }
 
 impl Access {
@@ -115,10 +116,6 @@ impl Access {
                 right: format!("visible ASCII, at least {} bytes, at most {} tokens", Self::MIN_LEN, Self::MAX_TOKENS),
             });
         }
-        // What this process sends to others: the worker's token where there is one, else any.
-        if self.own.is_none() || scopes.contains(&Scope::Worker) {
-            self.own = Some(token.to_owned());
-        }
         self.tokens.push((scopes, Token::new(token)));
         Ok(())
     }
@@ -140,16 +137,24 @@ impl Access {
 
     /// The token to send to the other servers of the fleet.
     pub fn own_token(&self) -> Option<&str> {
-        self.own.as_deref()
+        self.token_for(&[Scope::Worker])
     }
 
-    /// The token that a tool sends: from the environment or the file.
+    /// The token to send where these scopes are wanted: the first that allows the most of them. The
+    /// server says what is missing.
+    fn token_for(&self, wanted: &[Scope]) -> Option<&str> {
+        let covers = |scopes: &[Scope]| wanted.iter().filter(|scope| scopes.contains(scope)).count();
+        let best = self.tokens.iter().rev().max_by_key(|(scopes, _)| covers(scopes));
+        best.map(|(_, token)| token.text.as_str())
+    }
+
+    /// The token that a tool sends for these scopes: from the environment or the file.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn for_tool(token_file: Option<&std::path::Path>) -> Result<Option<String>, ConfigError> {
+    pub fn for_tool(token_file: Option<&std::path::Path>, wanted: &[Scope]) -> Result<Option<String>, ConfigError> {
         let args = TokenArgs { token_file: token_file.map(Into::into), insecure: Some(true) };
-        Ok(Self::load(&args, &TokenArgs::default(), IpAddr::from([127, 0, 0, 1]))?.own)
+        Ok(Self::load(&args, &TokenArgs::default(), IpAddr::from([127, 0, 0, 1]))?.token_for(wanted).map(str::to_owned))
     }
 }
 
@@ -171,6 +176,24 @@ mod tests {
         assert!(!a.allows(Some("bbbbbbbbbbbbbbbb"), Scope::Admin));
         assert!(!a.allows(None, Scope::Submit));
         assert_eq!(a.own_token(), Some("bbbbbbbbbbbbbbbb"));
+    }
+
+    #[test]
+    fn the_token_that_is_sent_is_the_one_that_allows_it() {
+        let (submit, admin, both) = ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc");
+        let a = access(&format!("submit {submit}\nadmin {admin}\n")).unwrap();
+        assert_eq!(a.token_for(&[Scope::Submit]), Some(submit));
+        assert_eq!(a.token_for(&[Scope::Admin]), Some(admin));
+        assert_eq!(a.token_for(&[Scope::Submit, Scope::Admin]), Some(submit), "the first of equals");
+        let a = access(&format!("submit {submit}\nsubmit,admin {both}\n")).unwrap();
+        assert_eq!(a.token_for(&[Scope::Submit, Scope::Admin]), Some(both));
+        assert_eq!(Access::default().token_for(&[Scope::Admin]), None);
+    }
+
+    #[test]
+    fn tokens_are_never_shown() {
+        let shown = format!("{:?}", access("admin bbbbbbbbbbbbbbbb").unwrap());
+        assert!(!shown.contains("bbbb"), "{shown}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::search::{Search, Trial};
 use super::settings::Settings;
 use crate::cli::LoadArgs;
 use crate::client::{Client, ClientConfig};
-use crate::config::Access;
+use crate::config::{Access, Scope};
 
 /// A target and what is to be done to it.
 #[derive(Debug)]
@@ -80,7 +80,10 @@ impl Session {
                 Some(report)
             }
         };
-        let token = Access::for_tool(args.target.token_file.as_deref())?;
+        // Killing and reviving workers is an operator's.
+        let faults = !args.kill.is_empty() || !args.revive.is_empty();
+        let wanted: Vec<Scope> = [Scope::Submit].into_iter().chain(faults.then_some(Scope::Admin)).collect();
+        let token = Access::for_tool(args.target.token_file.as_deref(), &wanted)?;
         let client = Client::try_new(&ClientConfig { token: token.clone(), ..ClientConfig::new(&args.target.url) })?;
         let target = target(&client, token.as_deref()).await?;
         let identity = Identity::of(&client).await.with_context(|| {

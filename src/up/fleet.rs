@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::child::{End, Process, Voice};
 use crate::cli::{LogLevel, UpArgs};
 use crate::client::{Client, ClientConfig, ClientError};
+use crate::config::Access;
 use crate::protocol::WorkerDetail;
 
 /// A coordinator and its workers.
@@ -60,7 +61,7 @@ impl Fleet {
             worker.start()?;
             self.workers.push(worker);
         }
-        let token = crate::config::Access::for_tool(None)?;
+        let token = Access::for_tool(None, &[])?;
         let client = Client::try_new(&ClientConfig { token, ..ClientConfig::new(self.url.as_str()) })?;
         let everybody = usize::from(self.args.workers);
         tokio::select! {
