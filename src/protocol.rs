@@ -9,6 +9,8 @@
 //! or retype one: people's scripts read them.
 
 mod event;
+mod faults;
+mod membership;
 mod problem;
 mod result;
 pub mod routes;
@@ -18,6 +20,10 @@ mod v2;
 mod worker;
 
 pub use event::{Event, EventKind, Snapshot};
+pub use faults::{CrashScope, FaultSettings};
+pub use membership::{
+    ControlCommand, Heartbeat, HeartbeatReply, RegisterReply, RegisterWorker, WorkerAction, WorkerActionReply,
+};
 pub use problem::{Problem, ProblemCode};
 pub use result::{Accepted, Attempt, AttemptOutcome, InferResponse, ModelRef, ModelSource, Scores, TaskResult};
 pub use stats::{
@@ -27,7 +33,6 @@ pub use stats::{
 pub use task::{InferRequest, Options, Priority, RequestId, TaskType};
 pub use v2::{Tensor, TensorInfo, V2Model, V2Request, V2Response, V2Server};
 pub use worker::{
-    BreakerState, Capability, ControlCommand, CrashScope, FaultSettings, Heartbeat, HeartbeatReply, ModelState,
-    RegisterReply, RegisterWorker, ServiceTime, TaskStats, WorkerAction, WorkerActionReply, WorkerDetail, WorkerHealth,
-    WorkerId, WorkerState, Workers,
+    BreakerState, Capability, ModelState, ServiceTime, TaskStats, WorkerDetail, WorkerHealth, WorkerId, WorkerState,
+    Workers,
 };

@@ -1,8 +1,4 @@
-//! Workers on the wire: who they are, what they can do, how they feel, and what they are told.
-//!
-//! A worker registers (`POST /workers`), holds its control stream open (`GET /workers/{id}/control`,
-//! server-sent [`ControlCommand`]s) and sends a [`Heartbeat`] each second. The worker dials; the
-//! coordinator needs to reach only its `/infer` and `/health`.
+//! Workers on the wire: who they are, what they can do, how they are doing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::task::excerpt;
-use super::{ModelRef, Problem, ProblemCode, RequestId, TaskType};
+use super::{FaultSettings, ModelRef, Problem, ProblemCode, TaskType};
 
 /// A worker's name: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ToSchema)]
@@ -153,155 +149,6 @@ pub struct Capability {
     pub state: ModelState,
 }
 
-/// What a crash takes with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum CrashScope {
-    /// The request alone fails.
-    #[default]
-    Request,
-    /// The whole serving process ends.
-    Process,
-}
-
-/// The faults a worker injects into its own work. All off is the default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct FaultSettings {
-    /// Share of requests that crash, 0 to 1.
-    #[schema(minimum = 0, maximum = 1)]
-    pub crash_probability: f64,
-    /// What a crash takes with it.
-    pub crash_scope: CrashScope,
-    /// Share of requests that are never answered, 0 to 1.
-    #[schema(minimum = 0, maximum = 1)]
-    pub timeout_probability: f64,
-    /// Least added network delay, seconds.
-    #[schema(minimum = 0)]
-    pub network_delay_min: f64,
-    /// Most added network delay, seconds; drawn evenly between the two.
-    #[schema(minimum = 0)]
-    pub network_delay_max: f64,
-    /// The model takes this many times as long (1 is normal).
-    #[schema(minimum = 1)]
-    pub slow_factor: f64,
-    /// The model hangs: batches start and never end.
-    pub hang: bool,
-    /// Seed of the draws, so that a run repeats; drawn at random when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    pub seed: Option<u64>,
-}
-
-impl Default for FaultSettings {
-    fn default() -> Self {
-        Self {
-            crash_probability: 0.0,
-            crash_scope: CrashScope::Request,
-            timeout_probability: 0.0,
-            network_delay_min: 0.0,
-            network_delay_max: 0.0,
-            slow_factor: 1.0,
-            hang: false,
-            seed: None,
-        }
-    }
-}
-
-impl FaultSettings {
-    /// The base settings once faults are asked for: 2 % crashes, 3 % time-outs, 0.1–0.8 s delay.
-    pub fn base() -> Self {
-        Self {
-            crash_probability: 0.02,
-            timeout_probability: 0.03,
-            network_delay_min: 0.1,
-            network_delay_max: 0.8,
-            ..Self::default()
-        }
-    }
-
-    /// Whether any fault is in force.
-    pub fn any(&self) -> bool {
-        self.crash_probability > 0.0
-            || self.timeout_probability > 0.0
-            || self.network_delay_max > 0.0
-            || self.slow_factor > 1.0
-            || self.hang
-    }
-
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// [`ProblemCode::InvalidField`] naming the first field that is out of range.
-    pub fn validate(&self) -> Result<(), Problem> {
-        let bad = |name: &str, value: f64, right: &str| {
-            Err(Problem::new(ProblemCode::InvalidField, format!("{name} is {value}; it must be {right}")))
-        };
-        for (name, p) in
-            [("crash_probability", self.crash_probability), ("timeout_probability", self.timeout_probability)]
-        {
-            if !(0.0..=1.0).contains(&p) {
-                return bad(name, p, "a probability, 0 to 1");
-            }
-        }
-        if self.crash_probability + self.timeout_probability > 1.0 {
-            let sum = self.crash_probability + self.timeout_probability;
-            return bad("crash_probability + timeout_probability", sum, "at most 1");
-        }
-        for (name, s) in [("network_delay_min", self.network_delay_min), ("network_delay_max", self.network_delay_max)]
-        {
-            if !(0.0..=60.0).contains(&s) {
-                return bad(name, s, "0 to 60 seconds");
-            }
-        }
-        if self.network_delay_min > self.network_delay_max {
-            return bad("network_delay_min", self.network_delay_min, "at most network_delay_max");
-        }
-        if !(1.0..=1000.0).contains(&self.slow_factor) {
-            return bad("slow_factor", self.slow_factor, "1 to 1000");
-        }
-        Ok(())
-    }
-}
-
-/// `POST /workers`: a worker introduces itself. Sent again after every reconnect.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct RegisterWorker {
-    /// Its name; a worker that registers under a known name takes that place.
-    pub worker_id: WorkerId,
-    /// Where its `/infer` is, such as `http://127.0.0.1:8001`.
-    pub url: String,
-    /// What it can do.
-    pub capabilities: Vec<Capability>,
-    /// Requests that it accepts at once (batch queue and running).
-    pub capacity: u32,
-    /// Where its serving process is in its life.
-    pub state: WorkerState,
-    /// Its version of aiq.
-    pub version: String,
-    /// The serving process, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    pub pid: Option<u32>,
-    /// Faults in force.
-    #[serde(default)]
-    pub faults: FaultSettings,
-    /// Whether faults may be set from outside.
-    #[serde(default)]
-    pub fault_injection: bool,
-}
-
-/// The answer to a registration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RegisterReply {
-    /// The worker's name, as it was given.
-    pub worker_id: WorkerId,
-    /// Send a heartbeat this often, milliseconds.
-    pub heartbeat_ms: u64,
-    /// Without one for this long the worker counts as lost, milliseconds.
-    pub lease_ms: u64,
-}
-
 /// What one task takes on one worker, as the worker measures it: compute alone, no network, no wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceTime {
@@ -328,104 +175,6 @@ pub struct TaskStats {
     pub p50: f64,
     /// 99th percentile seconds of an attempt.
     pub p99: f64,
-}
-
-/// `POST /workers/{id}/heartbeat`, once a second.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Heartbeat {
-    /// Grows by one each time; a lower one is late and is ignored.
-    pub seq: u64,
-    /// Where the serving process is in its life.
-    pub state: WorkerState,
-    /// Milliseconds since the serving process last reported to its supervisor.
-    pub report_age_ms: u64,
-    /// Requests that it holds, queued or running (at most its capacity).
-    pub in_flight: Vec<RequestId>,
-    /// How many of those wait for the model.
-    pub queue_depth: u32,
-    /// Grows whenever work moves: a batch started or ended. Standing still with work in flight is a hang.
-    pub progress: u64,
-    /// What each task takes.
-    pub service_times: Vec<ServiceTime>,
-    /// Mean size of the last batches.
-    pub mean_batch_size: f64,
-    /// What it can do now; a model may have been swapped.
-    pub capabilities: Vec<Capability>,
-    /// The serving process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    pub pid: Option<u32>,
-    /// How often the serving process was started again.
-    pub restarts: u32,
-    /// Resident memory of the serving process, bytes (0 where unknown).
-    pub rss_bytes: u64,
-    /// Faults in force.
-    pub faults: FaultSettings,
-    /// Whether faults may be set from outside.
-    pub fault_injection: bool,
-}
-
-/// The answer to a heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HeartbeatReply {
-    /// False: the coordinator does not know this worker (it restarted); register again.
-    pub registered: bool,
-}
-
-/// One command on a worker's control stream. The SSE event's data is this as JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "command", rename_all = "snake_case")]
-pub enum ControlCommand {
-    /// End the serving process with SIGKILL and leave it ended.
-    Kill,
-    /// Start it again.
-    Revive,
-    /// Finish what is held, take nothing new.
-    Drain,
-    /// Take work again.
-    Resume,
-    /// Inject these faults from now on.
-    SetFaults {
-        /// The settings, whole: what is left out is off.
-        faults: FaultSettings,
-    },
-}
-
-/// What an operator may do to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerAction {
-    /// End its serving process with SIGKILL.
-    Kill,
-    /// Start it again.
-    Revive,
-    /// Finish what it holds, give it nothing new.
-    Drain,
-    /// Give it work again.
-    Resume,
-}
-
-impl WorkerAction {
-    /// The path segment.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Revive => "revive",
-            Self::Drain => "drain",
-            Self::Resume => "resume",
-        }
-    }
-}
-
-/// The answer to an operator's action; the worker's state follows within moments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct WorkerActionReply {
-    /// The worker.
-    pub worker_id: WorkerId,
-    /// Its state now.
-    pub state: WorkerState,
-    /// Requests that were in flight on it and go elsewhere.
-    pub rerouted: u32,
 }
 
 /// State of a worker's circuit breaker.
@@ -567,23 +316,5 @@ mod tests {
         for bad in ["", "-x", "a/b", "a b", "ä", &"x".repeat(65)] {
             assert!(WorkerId::try_new(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn fault_ranges_are_checked_and_name_the_field() {
-        assert!(FaultSettings::base().validate().is_ok());
-        assert!(!FaultSettings::default().any());
-        let bad = FaultSettings { network_delay_min: 0.5, network_delay_max: 0.1, ..FaultSettings::default() };
-        assert!(bad.validate().unwrap_err().detail.contains("network_delay_min"));
-        let nan = FaultSettings { crash_probability: f64::NAN, ..FaultSettings::default() };
-        assert!(nan.validate().is_err());
-    }
-
-    #[test]
-    fn commands_are_tagged() {
-        let c = ControlCommand::SetFaults { faults: FaultSettings::default() };
-        let v = serde_json::to_value(&c).unwrap();
-        assert_eq!(v["command"], "set_faults");
-        assert_eq!(serde_json::from_value::<ControlCommand>(v).unwrap(), c);
     }
 }

@@ -1,7 +1,6 @@
 //! Requests and their answers: the base contract, ids, async results, retries, cancellation.
 
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -226,7 +225,6 @@ fn a_drain_finishes_what_runs_and_refuses_what_is_new() {
     eventually("readiness goes", || (get(&ready).status == 503).then_some(()));
     let refused = post(&infer, request("late", "x"));
     assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("unavailable")));
-    thread::sleep(Duration::from_millis(50));
     w.let_go();
     assert_eq!(client.join().unwrap().status, 200);
     assert_eq!(c.wait().code(), Some(0));
