@@ -61,6 +61,13 @@ fmt:
 bench *ARGS:
     cargo bench {{ARGS}}
 
+# Compare our inference with ONNX Runtime, PyTorch and stock candle; peers come from PyPI into target/bench/venv
+bench-inference *ARGS:
+    test -d target/bench/venv || python3 -m venv target/bench/venv
+    target/bench/venv/bin/pip install --quiet -r benches/inference/requirements.txt
+    target/bench/venv/bin/python benches/inference/models.py target/bench/models
+    target/bench/venv/bin/python benches/inference/compare.py --models target/bench/models --out target/bench/inference.json {{ARGS}}
+
 # Accept changed snapshots of screens, reports and error bodies; look at the diff afterwards
 snapshots:
     INSTA_UPDATE=always cargo test

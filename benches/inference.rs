@@ -1,11 +1,13 @@
-//! The kernels one by one, with every instruction set of this processor: `cargo bench --bench inference`.
+//! The kernels one by one, with every instruction set of this processor, and the way from a JPEG to pixels:
+//! `cargo bench --bench inference`.
 //!
 //! Shapes are those of DistilBERT-base, MobileNetV2 and CLIP. Quote ratios from one run, not absolute times.
 
 use std::hint::black_box;
 
+use aiq::inference::image::{CropRounding, Preprocess, samples};
 use aiq::inference::kernels::{
-    Activation, Attention, Compute, Depthwise, Epilogue, Isa, LayerNorm, Linear, Mask, Pool,
+    Activation, Attention, Compute, Depthwise, Epilogue, Isa, LayerNorm, Linear, LinearInt8, Mask, Pool, Quantised,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -19,17 +21,20 @@ fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|index| (index * 7_919 % 2_003) as f32 / 1_001.5 - 1.0).collect()
 }
 
+const LINEAR: [[usize; 3]; 8] = [
+    [1, 768, 768],
+    [16, 768, 3_072],
+    [16, 3_072, 768],
+    [128, 768, 3_072],
+    [512, 3_072, 768],
+    [512, 768, 2_304],
+    [3_136, 24, 144],
+    [196, 96, 576],
+];
+
 fn linear(c: &mut Criterion) {
     let mut group = c.benchmark_group("linear");
-    for [rows, inputs, outputs] in [
-        [1, 768, 768],
-        [16, 768, 3_072],
-        [16, 3_072, 768],
-        [128, 768, 3_072],
-        [512, 768, 2_304],
-        [3_136, 24, 144],
-        [196, 96, 576],
-    ] {
+    for [rows, inputs, outputs] in LINEAR {
         let layer = Linear::from_rows(&numbers(inputs * outputs), outputs, &numbers(outputs));
         let x = numbers(rows * inputs);
         let mut y = vec![0f32; rows * outputs];
@@ -40,6 +45,24 @@ fn linear(c: &mut Criterion) {
             group.bench_function(id, |b| {
                 b.iter(|| layer.forward(&compute, black_box(&x), &mut y, Epilogue::activation(Activation::Gelu)));
             });
+        }
+    }
+    group.finish();
+}
+
+fn linear_int8(c: &mut Criterion) {
+    let mut group = c.benchmark_group("linear_int8");
+    for [rows, inputs, outputs] in LINEAR {
+        let layer = LinearInt8::from_rows(&numbers(inputs * outputs), outputs, &numbers(outputs));
+        let x = numbers(rows * inputs);
+        let mut y = vec![0f32; rows * outputs];
+        let mut room = Quantised::default();
+        let epilogue = Epilogue::activation(Activation::Gelu);
+        group.throughput(Throughput::Elements(2 * (rows * inputs * outputs) as u64));
+        for compute in computes() {
+            let id = BenchmarkId::new(compute.isa.name(), format!("{rows}x{inputs}x{outputs}"));
+            group
+                .bench_function(id, |b| b.iter(|| layer.forward(&compute, black_box(&x), &mut y, epilogue, &mut room)));
         }
     }
     group.finish();
@@ -85,5 +108,26 @@ fn depthwise(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, linear, attention, layer_norm, depthwise);
+/// A photograph of 640 × 480 as JPEG of ordinary quality, down to what MobileNetV2 and CLIP take, on one thread.
+fn preprocessing(c: &mut Criterion) {
+    let Some(photograph) = samples().iter().find_map(|sample| image::load_from_memory(sample.bytes).ok()) else {
+        return;
+    };
+    let photograph = photograph.resize_exact(640, 480, image::imageops::FilterType::CatmullRom).into_rgb8();
+    let mut jpeg = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90);
+    if photograph.write_with_encoder(encoder).is_err() {
+        return;
+    }
+    let mut group = c.benchmark_group("preprocessing");
+    for (network, scale_to, rounding) in
+        [("mobilenet", 256, CropRounding::HalfEven), ("clip", 224, CropRounding::Floor)]
+    {
+        let preprocess = Preprocess { scale_to, side: 224, rounding, mean: [0.5; 3], std: [0.5; 3] };
+        group.bench_function(network, |b| b.iter(|| preprocess.decode(black_box(&jpeg))));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, linear, linear_int8, attention, layer_norm, depthwise, preprocessing);
 criterion_main!(benches);

@@ -6,12 +6,14 @@
 //!
 //! - [`Engine`]: the models of a worker, swapped at run time; [`registry`]: which networks there are
 //! - [`Model`]: what a network with its preprocessing is to the rest; [`Prepared`] → [`Output`]
-//! - `distilbert`, `mobilenet_v2`, `clip` over the shared `encoder`: the networks
+//! - `distilbert`, `mobilenet_v2`, `clip` over the shared `encoder`: the networks; `dense`: their large layers in a precision
 //! - [`image`], `tokenizer`, `labels`: preprocessing
 //! - [`source`], [`weights`]: files of a model, in the binary, a folder or the hub; tensors in them
-//! - [`kernels`]: the arithmetic
+//! - [`kernels`]: the arithmetic; [`Bare`]: networks alone, for measuring
 
+mod bare;
 mod clip;
+mod dense;
 mod distilbert;
 mod encoder;
 mod engine;
@@ -32,6 +34,8 @@ pub mod weights;
 #[cfg(test)]
 mod tests;
 
+pub use bare::Bare;
+pub use dense::Precision;
 pub use engine::{Engine, EngineConfig, EngineError, Source};
 pub use model::{Answer, Card, Context, Cost, InferenceError, Input, Model, Output, Prepared};
 pub use request::{InputError, Request};

@@ -10,12 +10,11 @@ mod vision;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use self::config::Config;
+pub(super) use self::config::Config;
 #[cfg(test)]
 pub(super) use self::config::{TextConfig, VisionConfig};
 pub(super) use self::text::TextTower;
 use self::vision::PictureTower;
-#[cfg(test)]
 pub(super) use self::vision::VisionTransformer;
 use super::image::{Pixels, samples};
 use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
@@ -50,7 +49,7 @@ struct Gallery {
 pub(super) fn load(files: &Files, loader: &Loader) -> Result<Clip, LoadError> {
     let config: Config = files.config("config.json")?;
     let weights = files.weights()?;
-    let text = TextTower::load(&weights, &config.text, config.projection_dim)?;
+    let text = TextTower::load(&weights, &config.text, config.projection_dim, loader.precision())?;
     let tokenizer = Tokenizer::load(files, config.text.max_position_embeddings, text.vocabulary())?;
     let pictures = PictureTower::load(&weights, &config, files, loader)?;
     let scale = weights.vector("logit_scale")?.first().copied().unwrap_or_default().exp();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::dense::Precision;
 use super::encoder::{Encoder, EncoderSpec, LayerNames, NormOrder, layer_norm, linear};
 use super::kernels::{Activation, Attention, Epilogue, LayerNorm, Linear, Mask};
 use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
@@ -52,7 +53,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn load(weights: &Weights, config: &Config) -> Result<Self, LoadError> {
+    pub(super) fn load(weights: &Weights, config: &Config, precision: Precision) -> Result<Self, LoadError> {
         let width = config.dim;
         if !width.is_multiple_of(config.n_heads * 16) {
             let reason =
@@ -84,6 +85,7 @@ impl Network {
                 feed_forward: ["ffn.lin1", "ffn.lin2"],
                 feed_forward_norm: "output_layer_norm",
             },
+            precision,
         };
         let labels = weights.shape("classifier.weight")?.first().copied().unwrap_or_default();
         Ok(Self {
@@ -91,8 +93,8 @@ impl Network {
             positions: weights.table(&positions)?,
             embedding_norm: layer_norm(weights, &format!("{embeddings}.LayerNorm"), width, EPSILON)?,
             encoder: Encoder::load(weights, "distilbert.transformer.layer", &spec)?,
-            pre_classifier: linear(weights, &["pre_classifier".to_owned()], width, width)?,
-            classifier: linear(weights, &["classifier".to_owned()], labels, width)?,
+            pre_classifier: linear(weights, "pre_classifier", width, width)?,
+            classifier: linear(weights, "classifier", labels, width)?,
             width,
         })
     }
@@ -138,9 +140,9 @@ pub(super) struct DistilBert {
 }
 
 /// Loads a model from its files.
-pub(super) fn load(files: &Files) -> Result<DistilBert, LoadError> {
+pub(super) fn load(files: &Files, precision: Precision) -> Result<DistilBert, LoadError> {
     let config: Config = files.config("config.json")?;
-    let network = Network::load(&files.weights()?, &config)?;
+    let network = Network::load(&files.weights()?, &config, precision)?;
     let tokenizer = Tokenizer::load(files, config.max_position_embeddings, network.words.rows())?;
     let labels = (0..network.labels())
         .map(|id| config.id2label.get(&id).cloned().unwrap_or_else(|| format!("LABEL_{id}")))

@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
-use super::kernels::{Activation, Attention, Compute, Epilogue, LayerNorm, Linear};
-use super::weights::{Weights, WeightsError};
+use super::dense::{Dense, Precision};
+use super::kernels::{Activation, Attention, Compute, Epilogue, LayerNorm, Linear, Quantised};
+use super::weights::{Table, Weights, WeightsError};
 
 /// Where the layer norms are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) struct EncoderSpec {
     pub(super) epsilon: f32,
     /// Names of a layer's tensors behind its prefix.
     pub(super) names: LayerNames,
+    /// What the linear layers compute with.
+    pub(super) precision: Precision,
 }
 
 /// Names of the parts of a layer, relative to its prefix; `.weight` and `.bias` follow.
@@ -62,11 +65,11 @@ pub(super) struct Encoder {
 }
 
 struct Layer {
-    qkv: Linear,
-    output: Linear,
+    qkv: Dense,
+    output: Dense,
     attention_norm: LayerNorm,
-    up: Linear,
-    down: Linear,
+    up: Dense,
+    down: Dense,
     feed_forward_norm: LayerNorm,
 }
 
@@ -79,12 +82,15 @@ pub(super) struct EncoderBuffers {
     qkv: Vec<f32>,
     attended: Vec<f32>,
     hidden: Vec<f32>,
+    /// The input of a layer as integers, where it computes with such.
+    pub(super) quantised: Quantised,
 }
 
 impl EncoderBuffers {
     /// Numbers held.
     pub(super) fn capacity(&self) -> usize {
-        [&self.states, &self.other, &self.qkv, &self.attended, &self.hidden].map(Vec::capacity).iter().sum()
+        let numbers = [&self.states, &self.other, &self.qkv, &self.attended, &self.hidden];
+        numbers.map(Vec::capacity).iter().sum::<usize>() + self.quantised.capacity()
     }
 }
 
@@ -120,69 +126,83 @@ impl Encoder {
     }
 
     fn post(&self, compute: &Compute, layer: &Layer, buffers: &mut EncoderBuffers, sequences: &[Range<usize>]) {
-        let EncoderBuffers { states, other, qkv, attended, hidden } = buffers;
-        layer.qkv.forward(compute, states, qkv, Epilogue::default());
+        let EncoderBuffers { states, other, qkv, attended, hidden, quantised } = buffers;
+        layer.qkv.forward(compute, states, qkv, Epilogue::default(), quantised);
         self.attention.forward(compute, qkv, attended, sequences);
-        layer.output.forward(compute, attended, other, Epilogue::residual(states));
+        layer.output.forward(compute, attended, other, Epilogue::residual(states), quantised);
         layer.attention_norm.forward(compute, other);
-        layer.up.forward(compute, other, hidden, Epilogue::activation(self.activation));
-        layer.down.forward(compute, hidden, states, Epilogue::residual(other));
+        layer.up.forward(compute, other, hidden, Epilogue::activation(self.activation), quantised);
+        layer.down.forward(compute, hidden, states, Epilogue::residual(other), quantised);
         layer.feed_forward_norm.forward(compute, states);
     }
 
     fn pre(&self, compute: &Compute, layer: &Layer, buffers: &mut EncoderBuffers, sequences: &[Range<usize>]) {
-        let EncoderBuffers { states, other, qkv, attended, hidden } = buffers;
+        let EncoderBuffers { states, other, qkv, attended, hidden, quantised } = buffers;
         layer.attention_norm.forward_into(compute, states, other);
-        layer.qkv.forward(compute, other, qkv, Epilogue::default());
+        layer.qkv.forward(compute, other, qkv, Epilogue::default(), quantised);
         self.attention.forward(compute, qkv, attended, sequences);
-        layer.output.forward(compute, attended, other, Epilogue::residual(states));
+        layer.output.forward(compute, attended, other, Epilogue::residual(states), quantised);
         layer.feed_forward_norm.forward_into(compute, other, states);
-        layer.up.forward(compute, states, hidden, Epilogue::activation(self.activation));
-        layer.down.forward(compute, hidden, states, Epilogue::residual(other));
+        layer.up.forward(compute, states, hidden, Epilogue::activation(self.activation), quantised);
+        layer.down.forward(compute, hidden, states, Epilogue::residual(other), quantised);
     }
 }
 
 impl Layer {
     fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec) -> Result<Self, WeightsError> {
-        let EncoderSpec { width, hidden, names, epsilon, .. } = spec;
+        let EncoderSpec { width, hidden, names, epsilon, precision, .. } = spec;
         let [up, down] = names.feed_forward;
         let name = |part: &str| format!("{prefix}.{part}");
         Ok(Self {
-            qkv: linear(weights, &names.qkv.map(name), *width, *width)?,
-            output: linear(weights, &[name(names.output)], *width, *width)?,
+            qkv: dense(weights, &names.qkv.map(name), [*width, *width], *precision)?,
+            output: dense(weights, &[name(names.output)], [*width, *width], *precision)?,
             attention_norm: layer_norm(weights, &name(names.attention_norm), *width, *epsilon)?,
-            up: linear(weights, &[name(up)], *hidden, *width)?,
-            down: linear(weights, &[name(down)], *width, *hidden)?,
+            up: dense(weights, &[name(up)], [*hidden, *width], *precision)?,
+            down: dense(weights, &[name(down)], [*width, *hidden], *precision)?,
             feed_forward_norm: layer_norm(weights, &name(names.feed_forward_norm), *width, *epsilon)?,
         })
     }
 }
 
+/// Packs a linear layer in fp32; without bias where there is none.
+pub(super) fn linear(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear, WeightsError> {
+    let Rows { table, bias } = Rows::load(weights, name, [outputs, inputs])?;
+    Ok(Linear::pack(outputs, inputs, &bias.unwrap_or_default(), |row, into| table.read(row, into)))
+}
+
 /// Packs one or more linear layers over the same input as one, of `outputs` each; without bias where there is none.
-pub(super) fn linear(
+fn dense(
     weights: &Weights,
     names: &[String],
-    outputs: usize,
-    inputs: usize,
-) -> Result<Linear, WeightsError> {
-    let mut tables = Vec::with_capacity(names.len());
-    let mut biases = Vec::new();
-    for name in names {
-        let weight = format!("{name}.weight");
-        weights.expect_shape(&weight, &[outputs, inputs])?;
-        tables.push(weights.table(&weight)?);
-        let bias = format!("{name}.bias");
-        if weights.has(&bias) {
-            biases.extend(weights.shaped(&bias, &[outputs])?);
-        }
-    }
-    if !biases.is_empty() && biases.len() != names.len() * outputs {
+    [outputs, inputs]: [usize; 2],
+    precision: Precision,
+) -> Result<Dense, WeightsError> {
+    let parts = names.iter().map(|name| Rows::load(weights, name, [outputs, inputs])).collect::<Result<Vec<_>, _>>()?;
+    let bias: Vec<f32> = parts.iter().filter_map(|part| part.bias.as_deref()).flatten().copied().collect();
+    if !bias.is_empty() && bias.len() != names.len() * outputs {
         let path = format!("{} or one fused with it", names[0]);
         return Err(WeightsError::Missing { name: "bias".to_owned(), path });
     }
-    Ok(Linear::pack(names.len() * outputs, inputs, &biases, |row, into| {
-        tables[row / outputs].read(row % outputs, into);
+    Ok(Dense::pack(precision, names.len() * outputs, inputs, &bias, |row, into| {
+        parts[row / outputs].table.read(row % outputs, into);
     }))
+}
+
+/// A linear layer as it is in the file.
+struct Rows {
+    table: Table,
+    bias: Option<Vec<f32>>,
+}
+
+impl Rows {
+    fn load(weights: &Weights, name: &str, [outputs, inputs]: [usize; 2]) -> Result<Self, WeightsError> {
+        let weight = format!("{name}.weight");
+        weights.expect_shape(&weight, &[outputs, inputs])?;
+        let table = weights.table(&weight)?;
+        let bias = format!("{name}.bias");
+        let bias = if weights.has(&bias) { Some(weights.shaped(&bias, &[outputs])?) } else { None };
+        Ok(Self { table, bias })
+    }
 }
 
 /// Loads a layer norm.

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::dense::Precision;
 use super::model::{Context, InferenceError, Model, Noop, Output, Prepared};
 use super::registry::{FAMILIES, Family};
 use super::request::{InputError, Request};
@@ -39,6 +40,8 @@ pub struct EngineConfig {
     pub speciality: Vec<TaskType>,
     /// Threads that compute, the caller of [`Engine::run`] among them.
     pub threads: usize,
+    /// What models compute with.
+    pub precision: Precision,
 }
 
 /// Why an engine can't start.
@@ -82,7 +85,7 @@ impl Engine {
 
     /// As [`Engine::start`], from this hub.
     pub fn start_with_hub(config: &EngineConfig, hub: HubConfig) -> Result<Arc<Self>, EngineError> {
-        let loader = Loader::default();
+        let loader = Loader::new(config.precision);
         let mut models: [Option<Arc<dyn Model>>; FAMILIES.len()] = [const { None }; FAMILIES.len()];
         match &config.source {
             Source::Folder(root) => load_folder(root, &loader, &mut models)?,

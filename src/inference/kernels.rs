@@ -1,4 +1,5 @@
-//! The arithmetic of the networks on CPUs: packed linear layers, attention, layer norm, depthwise convolution.
+//! The arithmetic of the networks on CPUs: packed linear layers (in fp32 and with 8-bit weights), attention, layer norm,
+//! depthwise convolution.
 //!
 //! Stock candle re-packs weights at every product and convolves channel by channel; these kernels pack once, fuse what
 //! follows a product into its store, and run a ragged batch without padding. Each has a plain Rust version that is always
@@ -14,6 +15,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod depthwise;
+mod int8;
 mod linear;
 mod norm;
 mod pool;
@@ -27,6 +29,7 @@ mod tests;
 pub use activation::Activation;
 pub use attention::{Attention, Mask};
 pub use depthwise::Depthwise;
+pub use int8::{LinearInt8, Quantised};
 pub use linear::{Epilogue, Linear};
 pub use norm::LayerNorm;
 pub use pool::Pool;
@@ -43,6 +46,9 @@ pub enum Isa {
     /// AVX-512 F beside AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// AVX-512 VNNI beside all of these: products of bytes.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
 }
 
 impl Isa {
@@ -50,7 +56,10 @@ impl Isa {
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return if is_x86_feature_detected!("avx512f") { Self::Avx512 } else { Self::Avx2 };
+            if !is_x86_feature_detected!("avx512f") {
+                return Self::Avx2;
+            }
+            return if is_x86_feature_detected!("avx512vnni") { Self::Vnni } else { Self::Avx512 };
         }
         Self::Plain
     }
@@ -63,12 +72,19 @@ impl Isa {
             Self::Avx2 => vec![Self::Plain, Self::Avx2],
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => vec![Self::Plain, Self::Avx2, Self::Avx512],
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => vec![Self::Plain, Self::Avx2, Self::Avx512, Self::Vnni],
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     fn has_avx2(self) -> bool {
         self != Self::Plain
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn has_avx512(self) -> bool {
+        matches!(self, Self::Avx512 | Self::Vnni)
     }
 
     /// Name for logs.
@@ -79,6 +95,8 @@ impl Isa {
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => "avx512-vnni",
         }
     }
 }

@@ -123,7 +123,7 @@ impl Network {
         let stem = Folded::load(weights, "conv_stem", "bn1")?;
         let head = pointwise(weights, "conv_head", "bn2")?;
         let labels = weights.shape("classifier.weight")?.first().copied().unwrap_or_default();
-        let classifier = super::encoder::linear(weights, &["classifier".to_owned()], labels, head.outputs())?;
+        let classifier = super::encoder::linear(weights, "classifier", labels, head.outputs())?;
         // From [out][channel][3][3] to [out][3][3][channel], the order in which `columns` lays out the picture.
         let stem = Linear::pack(stem.outputs, 27, &stem.bias, |output, into| {
             for (tap, pixel) in into.chunks_exact_mut(3).enumerate() {

@@ -57,8 +57,8 @@ pub static FAMILIES: [Family; 3] = [
         },
         small: &source::DISTILBERT,
         recognises: |config| config["model_type"] == "distilbert",
-        load: |files, _| Ok(Arc::new(distilbert::load(files)?)),
-        load_small: |_| Ok(Arc::new(distilbert::load(&Files::embedded(&source::DISTILBERT))?)),
+        load: |files, loader| Ok(Arc::new(distilbert::load(files, loader.precision())?)),
+        load_small: |loader| Ok(Arc::new(distilbert::load(&Files::embedded(&source::DISTILBERT), loader.precision())?)),
     },
     Family {
         name: "mobilenet",

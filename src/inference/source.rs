@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 pub(super) use self::embedded::{CLIP, DISTILBERT, EmbeddedModel, MOBILENET_V2};
 pub use self::folder::{FolderError, find_models};
 pub use self::hub::{Hub, HubConfig, HubError, Transferred};
+use super::dense::Precision;
 use super::image::Preprocess;
 use super::mobilenet_v2::{self, MobileNetV2};
 use super::tokenizer::TokenizerError;
@@ -192,10 +193,21 @@ fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, FilesError> {
 /// Loads models, and shares what one needs of another.
 #[derive(Default)]
 pub struct Loader {
+    precision: Precision,
     embedded_pictures: OnceLock<Arc<MobileNetV2>>,
 }
 
 impl Loader {
+    /// A loader of models that compute in this precision.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, embedded_pictures: OnceLock::new() }
+    }
+
+    /// What its models compute with.
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// The picture classifier in the binary: loaded once, for its own task and for the picture side of the small CLIP.
     pub(super) fn embedded_pictures(&self) -> Result<Arc<MobileNetV2>, LoadError> {
         if let Some(model) = self.embedded_pictures.get() {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
-use crate::cli::{Device, Precision};
+use crate::cli::{Device, Precision as Wanted};
 use crate::config::{ModelsFrom, WorkerConfig};
-use crate::inference::{Engine, EngineConfig, Prepared, Source};
+use crate::inference::{Engine, EngineConfig, Precision, Prepared, Source};
 use crate::protocol::{Capability, InferRequest, Problem, TaskResult, TaskType, WorkerId};
 
 /// Computes answers.
@@ -70,9 +70,6 @@ impl Models {
         if matches!(config.device, Device::Cuda | Device::Metal) {
             bail!("this build computes on the CPU alone; leave --device out, or give --device auto");
         }
-        if config.precision == Precision::Int8 {
-            bail!("this version computes in fp32 alone; leave --precision out");
-        }
         let source = match &config.models {
             ModelsFrom::Auto => Source::Auto,
             ModelsFrom::Hub => Source::Hub,
@@ -80,7 +77,12 @@ impl Models {
             ModelsFrom::Noop => Source::Noop,
             ModelsFrom::Folder(folder) => Source::Folder(folder.clone()),
         };
-        let engine = EngineConfig { source, speciality: config.speciality.clone(), threads: config.threads };
+        let precision = match config.precision {
+            Wanted::Fp32 => Precision::Fp32,
+            Wanted::Int8 => Precision::Int8,
+        };
+        let speciality = config.speciality.clone();
+        let engine = EngineConfig { source, speciality, threads: config.threads, precision };
         Ok(Self { engine: Engine::start(&engine)?, worker_id: config.id.clone() })
     }
 }
@@ -146,8 +148,26 @@ mod tests {
     fn what_this_build_can_not_do_is_said() {
         let cuda = WorkerArgs { device: Some(Device::Cuda), ..WorkerArgs::default() };
         assert!(load(cuda).err().unwrap().to_string().contains("--device"));
-        let int8 = WorkerArgs { precision: Some(Precision::Int8), ..WorkerArgs::default() };
-        assert!(load(int8).err().unwrap().to_string().contains("--precision"));
+    }
+
+    #[test]
+    fn both_precisions_answer_alike_and_not_the_same() {
+        let [fp32, int8] = [Wanted::Fp32, Wanted::Int8].map(|precision| {
+            let embedded = WorkerArgs { models: Some("embedded".into()), ..WorkerArgs::default() };
+            load(WorkerArgs { precision: Some(precision), ..embedded }).unwrap()
+        });
+        for task in TaskType::ALL {
+            let data = if task == TaskType::ImageClassification { "sample:cat" } else { "a lovely picture of a cat" };
+            let [expected, found] = [&fp32, &int8].map(|models| {
+                let prepared = models.prepare(&InferRequest::new(task, data)).unwrap();
+                models.run(task, &[prepared]).remove(0).unwrap()
+            });
+            assert_eq!(expected.prediction, found.prediction, "{task}");
+            let difference = (expected.confidence - found.confidence).abs();
+            assert!(difference < 0.05, "{task}: {difference}");
+            // Convolutions stay in fp32.
+            assert_eq!(difference > 0.0, task != TaskType::ImageClassification, "{task}: {difference}");
+        }
     }
 
     #[test]

@@ -8,13 +8,13 @@ use crate::inference::source::{Files, LoadError};
 
 /// What is read of `config.json`.
 #[derive(Deserialize)]
-pub(super) struct Config {
+pub(in crate::inference) struct Config {
     #[serde(rename = "text_config")]
-    pub(super) text: TextConfig,
+    pub(in crate::inference) text: TextConfig,
     #[serde(rename = "vision_config")]
-    pub(super) vision: VisionConfig,
+    pub(in crate::inference) vision: VisionConfig,
     #[serde(default = "projection_dim")]
-    pub(super) projection_dim: usize,
+    pub(in crate::inference) projection_dim: usize,
 }
 
 fn projection_dim() -> usize {

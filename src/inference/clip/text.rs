@@ -1,6 +1,7 @@
 //! CLIP's text tower: a causal transformer, read out where the text ends.
 
 use super::config::{TextConfig, activation};
+use crate::inference::dense::Precision;
 use crate::inference::encoder::{Encoder, EncoderSpec, LayerNames, NormOrder, layer_norm, linear};
 use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
 use crate::inference::model::{Context, chunks};
@@ -40,6 +41,7 @@ impl TextTower {
         weights: &Weights,
         config: &TextConfig,
         projection: usize,
+        precision: Precision,
     ) -> Result<Self, LoadError> {
         let width = config.hidden_size;
         if !width.is_multiple_of(config.num_attention_heads * 16) {
@@ -66,13 +68,14 @@ impl TextTower {
             order: NormOrder::Pre,
             epsilon: config.layer_norm_eps,
             names: LAYER_NAMES,
+            precision,
         };
         Ok(Self {
             words,
             positions: weights.table(positions)?,
             encoder: Encoder::load(weights, "text_model.encoder.layers", &spec)?,
             final_norm: layer_norm(weights, "text_model.final_layer_norm", width, config.layer_norm_eps)?,
-            projection: linear(weights, &["text_projection".to_owned()], projection, width)?,
+            projection: linear(weights, "text_projection", projection, width)?,
             width,
         })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::{Config, VisionConfig, activation, preprocess};
 use super::text::LAYER_NAMES;
+use crate::inference::dense::{Dense, Precision};
 use crate::inference::encoder::{Encoder, EncoderSpec, NormOrder, layer_norm, linear};
 use crate::inference::image::{Pixels, Preprocess};
 use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
@@ -28,12 +29,11 @@ pub(super) enum PictureTower {
 impl PictureTower {
     pub(super) fn load(weights: &Weights, config: &Config, files: &Files, loader: &Loader) -> Result<Self, LoadError> {
         if weights.has(CLASS_EMBEDDING) {
-            let tower = VisionTransformer::load(weights, &config.vision, config.projection_dim)?;
+            let tower = VisionTransformer::load(weights, &config.vision, config.projection_dim, loader.precision())?;
             return Ok(Self::Transformer(Box::new(tower), preprocess(files, config.vision.image_size)?));
         }
         let (backbone, preprocess) = loader.backbone(files)?;
-        let projection =
-            linear(weights, &["visual_projection".to_owned()], config.projection_dim, backbone.features())?;
+        let projection = linear(weights, "visual_projection", config.projection_dim, backbone.features())?;
         Ok(Self::Convolutional { backbone, preprocess, projection })
     }
 
@@ -79,7 +79,7 @@ pub(in crate::inference) struct VisionTransformer {
     class: Vec<f32>,
     /// Positions of the patches.
     positions: Vec<f32>,
-    patches: Linear,
+    patches: Dense,
     pre_norm: LayerNorm,
     encoder: Encoder,
     post_norm: LayerNorm,
@@ -94,6 +94,7 @@ impl VisionTransformer {
         weights: &Weights,
         config: &VisionConfig,
         projection: usize,
+        precision: Precision,
     ) -> Result<Self, LoadError> {
         let VisionConfig {
             hidden_size: width, num_attention_heads: heads, image_size: side, patch_size: patch, ..
@@ -112,7 +113,7 @@ impl VisionTransformer {
         weights.expect_shape(kernel, &[width, 3, patch, patch])?;
         let table = weights.table(kernel)?;
         let mut filter = vec![0f32; 3 * patch * patch];
-        let patches = Linear::pack(width, filter.len(), &[], |output, into| {
+        let patches = Dense::pack(precision, width, filter.len(), &[], |output, into| {
             table.read(output, &mut filter);
             for (pixel, channels) in into.chunks_exact_mut(3).enumerate() {
                 for (channel, weight) in channels.iter_mut().enumerate() {
@@ -130,6 +131,7 @@ impl VisionTransformer {
             order: NormOrder::Pre,
             epsilon,
             names: LAYER_NAMES,
+            precision,
         };
         Ok(Self {
             class,
@@ -139,7 +141,7 @@ impl VisionTransformer {
             pre_norm: layer_norm(weights, "vision_model.pre_layrnorm", width, epsilon)?,
             encoder: Encoder::load(weights, "vision_model.encoder.layers", &spec)?,
             post_norm: layer_norm(weights, "vision_model.post_layernorm", width, epsilon)?,
-            projection: linear(weights, &["visual_projection".to_owned()], projection, width)?,
+            projection: linear(weights, "visual_projection", projection, width)?,
             width,
             side,
             patch,
@@ -162,7 +164,7 @@ impl VisionTransformer {
             }
         }
         let mut embedded = vec![0f32; pictures.len() * count * width];
-        self.patches.forward(compute, &rows, &mut embedded, Epilogue::default());
+        self.patches.forward(compute, &rows, &mut embedded, Epilogue::default(), &mut buffers.encoder.quantised);
         drop(rows);
         let states = &mut buffers.encoder.states;
         states.clear();

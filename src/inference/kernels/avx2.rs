@@ -83,7 +83,7 @@ unsafe fn rows_of<const ROWS: usize>(tile: &Tile) {
 
 /// Lanes 0 to `columns` (at most 8) set.
 #[target_feature(enable = "avx2,fma")]
-fn columns_mask(columns: usize) -> __m256i {
+pub(super) fn columns_mask(columns: usize) -> __m256i {
     let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     _mm256_cmpgt_epi32(_mm256_set1_epi32(columns as i32), lanes)
 }

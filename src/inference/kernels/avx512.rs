@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::{Activation, ERF_DENOMINATOR, ERF_NUMERATOR, ERF_ONE_FROM};
+use super::depthwise::Row;
 use super::tile::{PANEL, Tile, TileKernel};
 
 /// Tiles of up to 12 × 32: 24 sums, two registers of B and one of A, of the 32 there are.
@@ -13,7 +14,7 @@ pub(super) struct Avx512;
 impl TileKernel for Avx512 {
     const ROWS: usize = 12;
     const PANELS: usize = 2;
-    const DEPTH: usize = 384;
+    const DEPTH: usize = 768;
 
     unsafe fn tile(rows: usize, tile: &Tile) {
         macro_rules! by_rows {
@@ -53,6 +54,27 @@ unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile) {
             }
             b = b.wrapping_add(tile.b_stride);
         }
+        // Into memory before they are gone through in a loop: whatever is indexed there is kept in memory from the start,
+        // and the sums must not be.
+        let mut finished = [[_mm512_setzero_ps(); PANELS]; ROWS];
+        for (finished, sum) in finished.iter_mut().zip(&sums) {
+            for (finished, sum) in finished.iter_mut().zip(sum) {
+                _mm512_storeu_ps(std::ptr::from_mut(finished).cast(), *sum);
+            }
+        }
+        finish(&finished, tile);
+    }
+}
+
+/// Bias, scale, activation and residual, and into C with them.
+///
+/// # Safety
+/// As for [`TileKernel::tile`].
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline(never)]
+unsafe fn finish<const PANELS: usize>(sums: &[[__m512; PANELS]], tile: &Tile) {
+    // SAFETY: as above.
+    unsafe {
         for panel in 0..PANELS {
             let columns = tile.columns.saturating_sub(PANEL * panel).min(PANEL);
             let mask: __mmask16 = if columns == PANEL { !0 } else { (1 << columns) - 1 };
@@ -122,7 +144,7 @@ fn erf(x: __m512) -> __m512 {
 
 #[target_feature(enable = "avx512f,avx2,fma")]
 #[inline]
-fn activate(x: __m512, activation: Activation) -> __m512 {
+pub(super) fn activate(x: __m512, activation: Activation) -> __m512 {
     match activation {
         Activation::None => x,
         Activation::Relu => _mm512_max_ps(x, _mm512_setzero_ps()),
@@ -135,6 +157,93 @@ fn activate(x: __m512, activation: Activation) -> __m512 {
         Activation::QuickGelu => {
             let e = exp(_mm512_mul_ps(x, _mm512_set1_ps(-1.702)));
             _mm512_div_ps(x, _mm512_add_ps(e, _mm512_set1_ps(1.0)))
+        }
+    }
+}
+
+/// Pixels of a depthwise convolution that are computed together, so that each of the input is read once for all of them.
+const PIXELS: usize = 4;
+
+/// One output row of a depthwise 3×3 convolution, channels in steps of 16; see `depthwise` for the layout.
+///
+/// # Panics
+/// When a slice has another length than [`Row`] says, `channels` is not a multiple of 16 or the stride is not 1 or 2.
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub(super) fn depthwise_row(row: &Row<'_>, output: &mut [f32]) {
+    match row.stride {
+        1 => strided::<1, { PIXELS + 2 }>(row, output),
+        2 => strided::<2, { 2 * PIXELS + 1 }>(row, output),
+        stride => unreachable!("a depthwise convolution of stride {stride}"),
+    }
+}
+
+/// `COLUMNS` of the input go into [`PIXELS`] of the output.
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn strided<const STRIDE: usize, const COLUMNS: usize>(row: &Row<'_>, output: &mut [f32]) {
+    let zero = _mm512_setzero_ps();
+    let Row { channels, width, out_width, pad, .. } = *row;
+    assert!(channels.is_multiple_of(16) && output.len() == out_width * channels);
+    assert!(row.weights.len() == 9 * channels && row.bias.len() == channels);
+    assert!(row.inputs.iter().flatten().all(|input| input.len() == width * channels));
+    let Some(inside) = row.inputs.iter().flatten().next().copied() else { return };
+    for channel in (0..channels).step_by(16) {
+        // SAFETY: the weights have nine times `channels` numbers, the bias `channels`, and `channel + 16 <= channels`.
+        let (mut weights, bias) = unsafe {
+            let mut weights = [zero; 9];
+            for (tap, weight) in weights.iter_mut().enumerate() {
+                *weight = _mm512_loadu_ps(row.weights.as_ptr().add(tap * channels + channel));
+            }
+            (weights, _mm512_loadu_ps(row.bias.as_ptr().add(channel)))
+        };
+        // A row outside the picture gets zero weights and some valid pointer.
+        let mut inputs = [inside; 3];
+        for (y, input) in row.inputs.iter().enumerate() {
+            match input {
+                Some(input) => inputs[y] = input,
+                None => weights[3 * y..3 * y + 3].fill(zero),
+            }
+        }
+        let finish = |sum: __m512| _mm512_min_ps(_mm512_max_ps(sum, zero), _mm512_set1_ps(6.0));
+        let mut x = 0;
+        while x < out_width {
+            let left = (x * STRIDE) as isize - pad as isize;
+            // SAFETY: each tap reads 16 numbers of a pixel in a row of width × channels, which the condition says of all
+            // of them or is asked of each; the stores are to pixels below `out_width` of the output row.
+            unsafe {
+                let to = output.as_mut_ptr().add(x * channels + channel);
+                if left >= 0 && left as usize + COLUMNS <= width && x + PIXELS <= out_width {
+                    let mut sums = [bias; PIXELS];
+                    for (y, input) in inputs.iter().enumerate() {
+                        let from = input.as_ptr().add(left as usize * channels + channel);
+                        let mut columns = [zero; COLUMNS];
+                        for (index, column) in columns.iter_mut().enumerate() {
+                            *column = _mm512_loadu_ps(from.add(index * channels));
+                        }
+                        for (pixel, sum) in sums.iter_mut().enumerate() {
+                            for tap in 0..3 {
+                                *sum = _mm512_fmadd_ps(weights[3 * y + tap], columns[pixel * STRIDE + tap], *sum);
+                            }
+                        }
+                    }
+                    for (pixel, sum) in sums.into_iter().enumerate() {
+                        _mm512_storeu_ps(to.add(pixel * channels), finish(sum));
+                    }
+                    x += PIXELS;
+                } else {
+                    let mut sum = bias;
+                    for (y, input) in inputs.iter().enumerate() {
+                        for tap in 0..3 {
+                            let column = left + tap as isize;
+                            if (0..width as isize).contains(&column) {
+                                let pixel = _mm512_loadu_ps(input.as_ptr().add(column as usize * channels + channel));
+                                sum = _mm512_fmadd_ps(weights[3 * y + tap], pixel, sum);
+                            }
+                        }
+                    }
+                    _mm512_storeu_ps(to, finish(sum));
+                    x += 1;
+                }
+            }
         }
     }
 }

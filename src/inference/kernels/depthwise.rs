@@ -92,6 +92,12 @@ impl Depthwise {
 impl Row<'_> {
     fn convolve(&self, compute: &Compute, output: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
+        if compute.isa.has_avx512() && self.channels.is_multiple_of(16) && self.stride <= 2 {
+            // SAFETY: the processor has AVX-512 F, as `Isa` found out.
+            unsafe { super::avx512::depthwise_row(self, output) };
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
         if compute.isa.has_avx2() && self.channels.is_multiple_of(8) {
             // SAFETY: the processor has AVX2 and FMA, as `Isa` found out.
             unsafe { super::avx2::depthwise_row(self, output) };

@@ -10,7 +10,7 @@ use super::tile::{PANEL, Plain, Tile, TileKernel, next_rows};
 use super::{Compute, Isa};
 
 /// Below this many multiplications a second thread costs more than it brings.
-const PARALLEL_FROM: usize = 40_000;
+pub(super) const PARALLEL_FROM: usize = 40_000;
 /// Part of the second-level cache that a block of input rows may take, in numbers.
 const INPUT_BLOCK: usize = 64 * 1024;
 
@@ -113,7 +113,7 @@ impl Linear {
         };
         match compute.isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => product.run::<super::avx512::Avx512>(compute),
+            Isa::Avx512 | Isa::Vnni => product.run::<super::avx512::Avx512>(compute),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => product.run::<super::avx2::Avx2>(compute),
             Isa::Plain => product.run::<Plain>(compute),
@@ -154,6 +154,11 @@ impl Product<'_> {
         let Linear { inputs, outputs, .. } = *self.layer;
         let depth = inputs.div_ceil(inputs.div_ceil(K::DEPTH));
         let most_rows = (INPUT_BLOCK / depth / K::ROWS).clamp(4, 64) * K::ROWS;
+        // Rows that are a multiple of 4 KiB apart fall into the same lines of the first-level cache and push each other
+        // out. Where there are many, each block is laid out with another distance first.
+        let spread = inputs.is_multiple_of(1024) && rows.len() > 2 * K::ROWS;
+        let spread_stride = depth + 16;
+        let mut copy = vec![0f32; if spread { (most_rows + most_rows / 4) * spread_stride } else { 0 }];
         let mut top = rows.start;
         while top < rows.end {
             let left = rows.end - top;
@@ -161,6 +166,14 @@ impl Product<'_> {
             let bottom = if left <= most_rows + most_rows / 4 { rows.end } else { top + most_rows };
             for start in (0..inputs).step_by(depth) {
                 let depth = depth.min(inputs - start);
+                let (block, stride) = if spread {
+                    for (row, into) in (top..bottom).zip(copy.chunks_exact_mut(spread_stride)) {
+                        into[..depth].copy_from_slice(&self.x[row * inputs + start..][..depth]);
+                    }
+                    (&copy[..], spread_stride)
+                } else {
+                    (&self.x[top * inputs + start..], inputs)
+                };
                 for group in groups.clone() {
                     let column = group * K::PANELS * PANEL;
                     let mut row = top;
@@ -168,8 +181,8 @@ impl Product<'_> {
                         let height = next_rows(bottom - row, K::ROWS);
                         let tile = Tile {
                             depth,
-                            a: self.x[row * inputs + start..].as_ptr(),
-                            a_stride: inputs,
+                            a: block[(row - top) * stride..].as_ptr(),
+                            a_stride: stride,
                             b: self.layer.lines[group * K::PANELS * inputs + start..].as_ptr().cast(),
                             b_stride: PANEL,
                             b_panel: PANEL * inputs,
@@ -188,7 +201,8 @@ impl Product<'_> {
                         };
                         // SAFETY: `forward` chose `K` by what the processor has and checked that x, y and residual hold
                         // all rows; `row + height <= rows`, `start + depth <= inputs` and `column + columns <= outputs`;
-                        // lines and bias are padded to whole panels. Each task has its own rows or its own columns of y.
+                        // lines and bias are padded to whole panels, and a
+                        // block has all its rows in `copy` or in x. Each task has its own rows or its own columns of y.
                         unsafe { K::tile(height, &tile) };
                         row += height;
                     }

@@ -6,16 +6,17 @@ use serde_json::Value;
 
 use crate::inference::image::samples;
 use crate::inference::source::{CLIP, DISTILBERT, Files, HubConfig, MOBILENET_V2};
-use crate::inference::{Engine, EngineConfig, Output, Source};
+use crate::inference::{Engine, EngineConfig, Output, Precision, Source};
 use crate::protocol::{ModelSource, ModelState, Options, ProblemCode, TaskType};
 
 static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
     let speciality = vec![TaskType::TextClassification];
-    Engine::start(&EngineConfig { source: Source::Embedded, speciality, threads: 2 }).unwrap()
+    Engine::start(&EngineConfig { source: Source::Embedded, speciality, threads: 2, precision: Precision::Fp32 })
+        .unwrap()
 });
 
 fn on_one_thread(source: Source) -> EngineConfig {
-    EngineConfig { source, speciality: Vec::new(), threads: 1 }
+    EngineConfig { source, speciality: Vec::new(), threads: 1, precision: Precision::Fp32 }
 }
 
 fn ask(task: TaskType, data: &str, options: &Options) -> Output {

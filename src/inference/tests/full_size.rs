@@ -10,11 +10,14 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use crate::inference::clip::{TextConfig, TextTower, VisionConfig, VisionTransformer};
+use crate::inference::kernels::Isa;
 use crate::inference::model::Context;
 use crate::inference::weights::Weights;
-use crate::inference::{distilbert, mobilenet_v2};
+use crate::inference::{Precision, distilbert, mobilenet_v2};
 
 const TOLERANCE: f32 = 1e-4;
+/// Most that 8-bit weights may bend an output: the length of the difference over the length of what is expected.
+const INT8_TOLERANCE: f32 = 0.05;
 
 static GOLDEN: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/goldens/full_size.json"))).unwrap()
@@ -86,6 +89,20 @@ fn assert_close(found: &[f32], expected: &Value, what: &str) {
     }
 }
 
+/// Checks an output with 8-bit weights, one for each instruction set.
+fn assert_int8_near(mut run: impl FnMut(&mut Context) -> Vec<f32>, expected: &Value, what: &str) {
+    let expected: Vec<f32> = expected.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
+    let length = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| x * x).sum::<f32>().sqrt();
+    for isa in Isa::available() {
+        let mut context = Context::new(2);
+        context.compute.isa = isa;
+        let found = run(&mut context);
+        let error =
+            length(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / length(&mut expected.iter().copied());
+        assert!(error < INT8_TOLERANCE, "{what}, {}: {error}", isa.name());
+    }
+}
+
 fn token_ids(name: &str, count: usize, range: std::ops::Range<u32>) -> Vec<u32> {
     let span = f64::from(range.end - range.start);
     uniform(name).take(count).map(|x| range.start + (f64::midpoint(x, 1.0) * span) as u32).collect()
@@ -121,7 +138,9 @@ fn distilbert_base() {
     let config = json!({
         "dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072, "max_position_embeddings": 512,
     });
-    let network = distilbert::Network::load(&weights, &serde_json::from_value(config).unwrap()).unwrap();
+    let config = serde_json::from_value(config).unwrap();
+    let load = |precision| distilbert::Network::load(&weights, &config, precision).unwrap();
+    let network = load(Precision::Fp32);
     let cases = GOLDEN["distilbert"]["cases"].as_array().unwrap();
     let texts: Vec<Vec<u32>> = cases
         .iter()
@@ -134,6 +153,8 @@ fn distilbert_base() {
     for (case, logits) in cases.iter().zip(logits.chunks_exact(2)) {
         assert_close(logits, &case["logits"], &format!("logits of {} tokens", case["tokens"]));
     }
+    let network = load(Precision::Int8);
+    assert_int8_near(|context| network.forward(context, &batch[..1]), &cases[0]["logits"], "logits");
 }
 
 #[test]
@@ -200,7 +221,9 @@ fn clip_vit_base_patch32_texts() {
     tower(&mut shapes, "text_model", 512);
     layer(&mut shapes, "text_model.final_layer_norm", &[512]);
     let folder = tempfile::tempdir().unwrap();
-    let network = TextTower::load(&checkpoint(folder.path(), &shapes), &TextConfig::default(), 512).unwrap();
+    let weights = checkpoint(folder.path(), &shapes);
+    let load = |precision| TextTower::load(&weights, &TextConfig::default(), 512, precision).unwrap();
+    let network = load(Precision::Fp32);
     let cases = GOLDEN["clip"]["cases"].as_array().unwrap();
     let texts: Vec<Vec<u32>> = cases
         .iter()
@@ -212,6 +235,8 @@ fn clip_vit_base_patch32_texts() {
     for (case, row) in cases.iter().zip(rows.chunks_exact(512)) {
         assert_close(row, &case["text"], &format!("projection of {} tokens", case["tokens"]));
     }
+    let network = load(Precision::Int8);
+    assert_int8_near(|context| network.forward(context, &batch[..1]), &cases[0]["text"], "projection");
 }
 
 #[test]
@@ -227,10 +252,13 @@ fn clip_vit_base_patch32_pictures() {
     layer(&mut shapes, "vision_model.post_layernorm", &[768]);
     let folder = tempfile::tempdir().unwrap();
     let weights = checkpoint(folder.path(), &shapes);
-    let network = VisionTransformer::load(&weights, &VisionConfig::default(), 512).unwrap();
+    let load = |precision| VisionTransformer::load(&weights, &VisionConfig::default(), 512, precision).unwrap();
+    let network = load(Precision::Fp32);
     let picture = picture();
     let rows = network.forward(&mut Context::new(2), &[&picture, &picture]);
     for row in rows.chunks_exact(512) {
         assert_close(row, &GOLDEN["clip"]["picture"], "projection");
     }
+    let network = load(Precision::Int8);
+    assert_int8_near(|context| network.forward(context, &[&picture]), &GOLDEN["clip"]["picture"], "projection");
 }

@@ -8,7 +8,7 @@ use crate::inference::kernels::Isa;
 use crate::inference::model::{Context, softmax};
 use crate::inference::source::{CLIP, DISTILBERT, Files, Loader, MOBILENET_V2};
 use crate::inference::tokenizer::Tokenizer;
-use crate::inference::{clip, distilbert, mobilenet_v2};
+use crate::inference::{Precision, clip, distilbert, mobilenet_v2};
 
 const TOLERANCE: f32 = 1e-3;
 
@@ -45,7 +45,7 @@ fn contexts() -> Vec<Context> {
 fn distilbert_ids_and_logits() {
     let files = Files::embedded(&DISTILBERT);
     let config: distilbert::Config = files.config("config.json").unwrap();
-    let network = distilbert::Network::load(&files.weights().unwrap(), &config).unwrap();
+    let network = distilbert::Network::load(&files.weights().unwrap(), &config, Precision::Fp32).unwrap();
     let tokenizer = Tokenizer::load(&files, 512, 12_973).unwrap();
     let golden = golden(&files);
     let cases = golden["cases"].as_array().unwrap();
@@ -59,6 +59,32 @@ fn distilbert_ids_and_logits() {
         for ((case, sequence), logits) in cases.iter().zip(&sequences).zip(together.chunks_exact(2)) {
             assert_close(logits, &numbers(&case["logits"]), "logits in a ragged batch");
             assert_close(&network.forward(&mut context, &[sequence]), &numbers(&case["logits"]), "logits alone");
+        }
+    }
+}
+
+/// With 8-bit weights the answers stay, and their certainty hardly moves.
+#[test]
+fn int8_is_near_the_golden_answers() {
+    let files = Files::embedded(&DISTILBERT);
+    let config: distilbert::Config = files.config("config.json").unwrap();
+    let network = distilbert::Network::load(&files.weights().unwrap(), &config, Precision::Int8).unwrap();
+    let sentences = golden(&files);
+    let model = clip::load(&Files::embedded(&CLIP), &Loader::new(Precision::Int8)).unwrap();
+    let texts = golden(&Files::embedded(&CLIP));
+    for mut context in contexts() {
+        let isa = context.compute.isa.name();
+        for case in sentences["cases"].as_array().unwrap() {
+            let [found, expected] =
+                [network.forward(&mut context, &[&ids(&case["input_ids"])]), numbers(&case["logits"])]
+                    .map(|logits| softmax(&logits).unwrap()[1]);
+            assert!((found - expected).abs() < 0.03, "{}, {isa}: {found}, expected {expected}", case["text"]);
+        }
+        for case in texts["cases"].as_array().unwrap() {
+            let embedding = &model.embed_texts(&mut context, &[&ids(&case["input_ids"])])[0];
+            let expected = numbers(&case["text_embed"]);
+            let cosine: f32 = embedding.iter().zip(&expected).map(|(a, b)| a * b).sum();
+            assert!(cosine > 0.995, "{}, {isa}: {cosine}", case["text"]);
         }
     }
 }

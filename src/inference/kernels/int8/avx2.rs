@@ -1,0 +1,140 @@
+//! Products of 16 bits with AVX2: weights are widened as they are read.
+
+#![allow(clippy::wildcard_imports, reason = "intrinsics are named so that they can't be confused with anything")]
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, QUAD, Quantised, Steps, Tile};
+use crate::inference::kernels::avx2::{activate, columns_mask};
+
+/// Numbers of 16 bits; in each quad the second and the third change places, so that the bytes of a line that are even
+/// and those that are odd, which one shift each takes apart, each meet two neighbours.
+pub(super) struct Avx2;
+
+impl Kernel for Avx2 {
+    type Value = i16;
+    const LEVELS: i64 = 4_095;
+    const ROWS: usize = 6;
+    const PANELS: usize = 1;
+
+    fn values(quantised: &mut Quantised) -> (&mut Vec<i16>, &mut Vec<Steps>) {
+        (&mut quantised.words, &mut quantised.ranges)
+    }
+
+    unsafe fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
+        // SAFETY: the caller promises AVX2 and FMA.
+        unsafe { quantise(row, levels, into) }
+    }
+
+    unsafe fn tile(rows: usize, tile: &Tile<i16>) {
+        // SAFETY: the caller's promises are those of `rows_of`.
+        unsafe {
+            match rows {
+                1 => rows_of::<1>(tile),
+                2 => rows_of::<2>(tile),
+                3 => rows_of::<3>(tile),
+                4 => rows_of::<4>(tile),
+                5 => rows_of::<5>(tile),
+                _ => rows_of::<6>(tile),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
+    let whole = row.len() / 8 * 8;
+    assert!(into.len() >= row.len().next_multiple_of(QUAD), "{} integers for {}", into.len(), row.len());
+    let mut least = _mm256_set1_ps(f32::INFINITY);
+    let mut greatest = _mm256_set1_ps(f32::NEG_INFINITY);
+    let mut odd = _mm256_setzero_ps();
+    // SAFETY: each load is of 8 numbers from an index at most `whole - 8`, inside the row.
+    unsafe {
+        for i in (0..whole).step_by(8) {
+            let x = _mm256_loadu_ps(row.as_ptr().add(i));
+            least = _mm256_min_ps(least, x);
+            greatest = _mm256_max_ps(greatest, x);
+            odd = _mm256_fmadd_ps(x, _mm256_setzero_ps(), odd);
+        }
+    }
+    let lanes = |x: __m256| -> [f32; 8] {
+        let mut lanes = [0f32; 8];
+        // SAFETY: it stores 8 numbers into 8.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), x) };
+        lanes
+    };
+    let rest = &row[whole..];
+    let odd = lanes(odd).into_iter().sum::<f32>() + rest.iter().map(|x| x * 0.0).sum::<f32>();
+    let least = lanes(least).into_iter().chain(rest.iter().copied()).fold(f32::INFINITY, f32::min);
+    let greatest = lanes(greatest).into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max);
+    let steps = Steps::between(least + odd, greatest, levels);
+    let per_unit = steps.per_unit();
+    let (offsets, factors) = (_mm256_set1_ps(steps.offset), _mm256_set1_ps(per_unit));
+    // SAFETY: loads as above; each store is of 8 numbers from the same index, and `into` is as long as the row.
+    unsafe {
+        for i in (0..whole).step_by(8) {
+            let x = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(row.as_ptr().add(i)), offsets), factors);
+            let q = _mm256_cvtps_epi32(x);
+            // Each half has its four numbers twice; one copy of each is put side by side and its middle two swapped.
+            let q = _mm256_permute4x64_epi64::<0b1000>(_mm256_packs_epi32(q, q));
+            let q = _mm_shufflehi_epi16::<0b1101_1000>(_mm_shufflelo_epi16::<0b1101_1000>(_mm256_castsi256_si128(q)));
+            _mm_storeu_si128(into.as_mut_ptr().add(i).cast(), q);
+        }
+    }
+    for (index, x) in rest.iter().enumerate() {
+        let place = index / QUAD * QUAD + [0, 2, 1, 3][index % QUAD];
+        into[whole + place] = ((x - steps.offset) * per_unit).round_ties_even() as i16;
+    }
+    steps
+}
+
+/// # Safety
+/// As for [`Kernel::tile`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn rows_of<const ROWS: usize>(tile: &Tile<i16>) {
+    // SAFETY: rows below `ROWS`, quads below `quads`, whole lines of B, whole panels of what belongs to columns, and
+    // masked columns of C and of the residual: the extents the caller promises. The prefetch reads nothing.
+    unsafe {
+        let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+        for quad in 0..tile.quads {
+            let line = tile.b.add(quad).cast::<__m256i>();
+            _mm_prefetch::<_MM_HINT_T0>(tile.b.wrapping_add(quad + 8).cast());
+            for half in 0..2 {
+                let weights = _mm256_loadu_si256(line.add(half));
+                let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights));
+                let odd = _mm256_srai_epi16::<8>(weights);
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let a = tile.a.add(row * tile.a_stride + QUAD * quad);
+                    let first = a.cast::<i32>().read_unaligned();
+                    let second = a.add(2).cast::<i32>().read_unaligned();
+                    let first = _mm256_madd_epi16(_mm256_set1_epi32(first), even);
+                    let second = _mm256_madd_epi16(_mm256_set1_epi32(second), odd);
+                    sum[half] = _mm256_add_epi32(sum[half], _mm256_add_epi32(first, second));
+                }
+            }
+        }
+        for half in 0..2 {
+            let columns = tile.columns.saturating_sub(8 * half).min(8);
+            if columns == 0 {
+                break;
+            }
+            let mask = columns_mask(columns);
+            let scales = _mm256_loadu_ps(tile.scales.add(8 * half));
+            let weights = _mm256_loadu_ps(tile.sums.add(8 * half));
+            let bias = _mm256_loadu_ps(tile.bias.add(8 * half));
+            for (row, sum) in sums.iter().enumerate() {
+                let Steps { scale, offset } = *tile.steps.add(row);
+                let shift = _mm256_fmadd_ps(_mm256_set1_ps(offset), weights, bias);
+                let scale = _mm256_mul_ps(_mm256_set1_ps(scale), scales);
+                let mut value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[half]), scale, shift);
+                value = activate(value, tile.activation);
+                let at = row * tile.c_stride + 8 * half;
+                if !tile.residual.is_null() {
+                    value = _mm256_add_ps(value, _mm256_maskload_ps(tile.residual.add(at), mask));
+                }
+                let c = tile.c.add(at);
+                if columns == 8 { _mm256_storeu_ps(c, value) } else { _mm256_maskstore_ps(c, mask, value) }
+            }
+        }
+    }
+}
