@@ -68,6 +68,12 @@ bench-inference *ARGS:
     target/bench/venv/bin/python benches/inference/models.py target/bench/models
     target/bench/venv/bin/python benches/inference/compare.py --models target/bench/models --out target/bench/inference.json {{ARGS}}
 
+# What the path through the coordinator costs, with peers beside it (needs wrk and haproxy; makes an environment for mosec)
+bench-serving *ARGS:
+    test -d target/bench/venv || python3 -m venv target/bench/venv
+    target/bench/venv/bin/pip install --quiet mosec==0.9.8
+    cargo bench --bench serving -- --mosec target/bench/venv/bin/python --json target/bench/serving.json {{ARGS}}
+
 # Accept changed snapshots of screens, reports and error bodies; look at the diff afterwards
 snapshots:
     INSTA_UPDATE=always cargo test

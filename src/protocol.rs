@@ -17,6 +17,7 @@ pub mod routes;
 mod stats;
 mod task;
 mod v2;
+pub mod work;
 mod worker;
 
 pub use event::{Event, EventKind, Snapshot};
@@ -25,7 +26,9 @@ pub use membership::{
     ControlCommand, Heartbeat, HeartbeatReply, RegisterReply, RegisterWorker, WorkerAction, WorkerActionReply,
 };
 pub use problem::{Problem, ProblemCode};
-pub use result::{Accepted, Attempt, AttemptOutcome, InferResponse, ModelRef, ModelSource, Scores, TaskResult};
+pub use result::{
+    Accepted, AnswerTiming, Answered, Attempt, AttemptOutcome, InferResponse, ModelRef, ModelSource, Scores, TaskResult,
+};
 pub use stats::{
     ByPriority, Counters, LatencySummary, QueueStats, RunState, Status, TaskCount, TaskStatus, WorkerPerformance,
     WorkersPerformance,

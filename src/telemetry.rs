@@ -6,7 +6,10 @@
 
 pub mod prometheus;
 
+use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -20,8 +23,9 @@ use crate::cli::LogLevel;
 use crate::config::LogConfig;
 use crate::protocol::{AttemptOutcome, Priority, RequestId, TaskType, WorkerId};
 
-/// Target of the task log's events; everything else goes to the process's own file.
-const TASK_TARGET: &str = "aiq::task_operations";
+/// Where finished tasks are written, in the process that finishes them. They are too many for a
+/// subscriber's general machinery.
+static TASKS: OnceLock<NonBlocking> = OnceLock::new();
 /// Lines waiting to be written; beyond that they are dropped and counted, never waited for.
 const BUFFERED_LINES: usize = 64 * 1024;
 
@@ -65,16 +69,13 @@ pub fn init(config: &LogConfig, name: &str, tasks: TaskLog) -> Result<LogGuard, 
     };
     // Libraries are quieter than we are: their debug output is not about the fleet.
     let ours = filter::Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("aiq", level);
-    let main = json_layer(main).with_filter(ours.with_target(TASK_TARGET, LevelFilter::OFF));
-    let tasks = match tasks {
-        TaskLog::None => None,
-        TaskLog::Written => {
-            let (writer, guard) = task_file(&config.dir)?;
-            guards.push(guard);
-            Some(json_layer(writer).with_filter(filter::Targets::new().with_target(TASK_TARGET, LevelFilter::INFO)))
-        }
-    };
-    tracing_subscriber::registry().with(main).with(tasks).try_init().map_err(|_| LogError::Twice)?;
+    let main = json_layer(main).with_filter(ours);
+    tracing_subscriber::registry().with(main).try_init().map_err(|_| LogError::Twice)?;
+    if tasks == TaskLog::Written {
+        let (writer, guard) = task_file(&config.dir)?;
+        guards.push(guard);
+        TASKS.set(writer).map_err(|_| LogError::Twice)?;
+    }
     Ok(LogGuard { _guards: guards })
 }
 
@@ -93,10 +94,12 @@ pub struct TaskRecord<'a> {
     /// Its id.
     pub request_id: &'a RequestId,
     /// What it was.
+    #[serde(rename = "task_type")]
     pub task: TaskType,
     /// How urgent.
     pub priority: Priority,
     /// Who answered, or tried last.
+    #[serde(rename = "worker_id")]
     pub worker: Option<&'a WorkerId>,
     /// Seconds since it was accepted.
     pub latency: f64,
@@ -107,22 +110,29 @@ pub struct TaskRecord<'a> {
     /// `success`, or the problem's code.
     pub outcome: &'a str,
     /// How the last attempt ended, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<AttemptOutcome>,
 }
 
-/// Writes one line of the task log.
+/// Writes one line of the task log: `{"timestamp":"2026-01-31T12:00:00.123456Z","request_id":…}`.
 pub fn task_finished(record: &TaskRecord<'_>) {
-    tracing::info!(
-        target: TASK_TARGET,
-        request_id = record.request_id.as_str(),
-        task_type = record.task.as_str(),
-        priority = record.priority.as_str(),
-        worker_id = record.worker.map_or("", WorkerId::as_str),
-        latency = record.latency,
-        queue_time = record.queue_time,
-        retry_count = record.retry_count,
-        outcome = record.outcome,
-    );
+    let Some(log) = TASKS.get() else { return };
+    let line = task_line(SystemTime::now(), record);
+    // It never waits: lines beyond the buffer are dropped and counted.
+    let _ = log.clone().write_all(&line);
+}
+
+fn task_line(at: SystemTime, record: &TaskRecord<'_>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(384);
+    let _ = write!(line, "{{\"timestamp\":\"{}\"", humantime::format_rfc3339_micros(at));
+    let rest = line.len();
+    // Ids, names and numbers: there is nothing in a record that could not be written.
+    if serde_json::to_writer(&mut line, record).is_ok() {
+        // The record is an object of its own: it goes on where this one has got to.
+        line[rest] = b',';
+    }
+    line.push(b'\n');
+    line
 }
 
 fn json_layer<S>(writer: NonBlocking) -> impl Layer<S>
@@ -168,6 +178,30 @@ mod bounded;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_finished_task_is_one_line_of_json() {
+        let record = TaskRecord {
+            request_id: &r#"a"b"#.parse().unwrap(),
+            task: TaskType::TextClassification,
+            priority: Priority::High,
+            worker: None,
+            latency: 0.25,
+            queue_time: 0.125,
+            retry_count: 1,
+            outcome: "deadline_exceeded",
+            last_attempt: Some(AttemptOutcome::Timeout),
+        };
+        let line = task_line(SystemTime::UNIX_EPOCH, &record);
+        assert_eq!(line.split(|b| *b == b'\n').count(), 2, "one line, and its end");
+        let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        let right = serde_json::json!({
+            "timestamp": "1970-01-01T00:00:00.000000Z", "request_id": "a\"b", "task_type": "text_classification",
+            "priority": "high", "worker_id": null, "latency": 0.25, "queue_time": 0.125, "retry_count": 1,
+            "outcome": "deadline_exceeded", "last_attempt": "timeout",
+        });
+        assert_eq!(read, right);
+    }
 
     #[test]
     fn no_process_removes_the_logs_of_another() {

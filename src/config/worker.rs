@@ -17,14 +17,17 @@ pub enum ModelsFrom {
     Hub,
     /// What is compiled in.
     Embedded,
-    /// No model: answers at once, for measuring the path to it.
-    Noop,
+    /// No model: answers each batch after so long, for measuring the path to it.
+    Noop(Duration),
     /// A folder in the hub's layout.
     Folder(PathBuf),
 }
 
 impl ModelsFrom {
-    /// Reads `auto`, `hub`, `embedded`, `noop`, or a folder that exists.
+    /// Longest time of a no-op model's batch.
+    const MAX_NOOP: Duration = Duration::from_mins(1);
+
+    /// Reads `auto`, `hub`, `embedded`, `noop`, `noop:TIME`, or a folder that exists.
     ///
     /// # Errors
     /// [`ConfigError::BadValue`] where it is neither.
@@ -33,15 +36,19 @@ impl ModelsFrom {
             "auto" => Self::Auto,
             "hub" => Self::Hub,
             "embedded" => Self::Embedded,
-            "noop" => Self::Noop,
+            "noop" => Self::Noop(Duration::ZERO),
             dir if std::path::Path::new(dir).is_dir() => Self::Folder(dir.into()),
-            _ => {
-                return Err(ConfigError::BadValue {
-                    name: "--models",
-                    value: format!("\"{text}\""),
-                    right: "auto, hub, embedded, noop, or a folder that exists".to_owned(),
-                });
-            }
+            _ => match text.strip_prefix("noop:").and_then(|time| humantime::parse_duration(time).ok()) {
+                Some(time) if time <= Self::MAX_NOOP => Self::Noop(time),
+                _ => {
+                    return Err(ConfigError::BadValue {
+                        name: "--models",
+                        value: format!("\"{text}\""),
+                        right: "auto, hub, embedded, noop, noop:TIME (such as noop:5ms, at most 60s), or a folder that exists"
+                            .to_owned(),
+                    });
+                }
+            },
         })
     }
 }
@@ -256,6 +263,15 @@ mod tests {
         assert_eq!(c.speciality, [TaskType::TextClassification]);
         assert!(!c.fault_injection);
         assert!(!c.faults.any());
+    }
+
+    #[test]
+    fn a_model_that_does_nothing_may_take_its_time() {
+        assert_eq!(ModelsFrom::parse("noop").unwrap(), ModelsFrom::Noop(Duration::ZERO));
+        assert_eq!(ModelsFrom::parse("noop:5ms").unwrap(), ModelsFrom::Noop(Duration::from_millis(5)));
+        for wrong in ["noop:", "noop:5", "noop:2min", "nop"] {
+            assert!(ModelsFrom::parse(wrong).unwrap_err().to_string().contains("noop:TIME"), "{wrong}");
+        }
     }
 
     #[test]

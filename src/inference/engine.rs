@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::dense::Precision;
 use super::model::{Context, InferenceError, Model, Noop, Output, Prepared};
@@ -27,8 +28,8 @@ pub enum Source {
     Embedded,
     /// A folder with models in the hub's layout; the small models for what is not in it.
     Folder(PathBuf),
-    /// No models: every request is answered at once, for measuring what is around them.
-    Noop,
+    /// No models: every batch is answered after so long, for measuring what is around them.
+    Noop(Duration),
 }
 
 /// What an engine is made of.
@@ -89,7 +90,7 @@ impl Engine {
         let mut models: [Option<Arc<dyn Model>>; FAMILIES.len()] = [const { None }; FAMILIES.len()];
         match &config.source {
             Source::Folder(root) => load_folder(root, &loader, &mut models)?,
-            Source::Noop => models.fill_with(|| Some(Arc::new(Noop::new()))),
+            Source::Noop(time) => models.fill_with(|| Some(Arc::new(Noop::new(*time)))),
             Source::Auto | Source::Hub | Source::Embedded => {}
         }
         let mut slots = Vec::with_capacity(FAMILIES.len());

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::encoder::EncoderBuffers;
 use super::image::Pixels;
@@ -286,15 +287,16 @@ pub(super) fn rank(labels: &[String], scores: &[f64]) -> Vec<(String, f64)> {
     order.into_iter().map(|index| (labels[index].clone(), scores[index])).collect()
 }
 
-/// Answers at once without computing anything: for measuring what is around a model.
+/// Answers each batch after a fixed time without computing anything: for measuring what is around a model.
 pub(super) struct Noop {
     card: Card,
+    time: Duration,
 }
 
 impl Noop {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(time: Duration) -> Self {
         let reference = ModelRef { id: "noop".to_owned(), revision: None, source: ModelSource::Noop };
-        Self { card: Card { model_info: "no model".to_owned(), reference, degraded: true } }
+        Self { card: Card { model_info: "no model".to_owned(), reference, degraded: true }, time }
     }
 }
 
@@ -308,6 +310,9 @@ impl Model for Noop {
     }
 
     fn run(&self, batch: &[&Prepared], _context: &mut Context) -> Vec<Result<Answer, InferenceError>> {
+        if !self.time.is_zero() {
+            std::thread::sleep(self.time);
+        }
         batch.iter().map(|_| Ok(Answer::classes(vec![("NOOP".to_owned(), 0.0)], 1))).collect()
     }
 }

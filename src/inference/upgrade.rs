@@ -39,7 +39,7 @@ impl Upgrade {
             Source::Auto | Source::Hub => {
                 (0..engine.slots.len()).filter(|&slot| engine.slots[slot].specialised).collect()
             }
-            Source::Embedded | Source::Folder(_) | Source::Noop => Vec::new(),
+            Source::Embedded | Source::Folder(_) | Source::Noop(_) => Vec::new(),
         };
         for &slot in &wanted {
             engine.slots[slot].set_state(ModelState::Loading);

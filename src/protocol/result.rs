@@ -153,6 +153,53 @@ pub struct InferResponse {
     pub attempts: Vec<Attempt>,
 }
 
+/// An [`InferResponse`] whose result was written as JSON already, by the worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// See [`InferResponse`], as the others.
+    pub request_id: &'a RequestId,
+    /// JSON of a [`TaskResult`].
+    pub result: &'a [u8],
+    /// All that is not the result.
+    pub timing: AnswerTiming<'a>,
+}
+
+/// What an [`InferResponse`] says beside its result.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct AnswerTiming<'a> {
+    /// See [`InferResponse`], as the others.
+    pub latency: f64,
+    /// Attempts beyond the first.
+    pub retry_count: u32,
+    /// Seconds before the model began.
+    pub queue_time: f64,
+    /// Seconds that it computed.
+    pub inference_time: f64,
+    /// Requests in the batch.
+    pub batch_size: u32,
+    /// Every attempt, in order.
+    pub attempts: &'a [Attempt],
+}
+
+impl Answered<'_> {
+    /// The JSON of the [`InferResponse`].
+    ///
+    /// # Errors
+    /// Where a number is none that JSON has.
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(self.result.len() + 320);
+        out.extend_from_slice(b"{\"request_id\":");
+        serde_json::to_writer(&mut out, self.request_id)?;
+        out.extend_from_slice(b",\"result\":");
+        out.extend_from_slice(self.result);
+        let rest = out.len();
+        serde_json::to_writer(&mut out, &self.timing)?;
+        // The rest is an object of its own: it goes on where this one has got to.
+        out[rest] = b',';
+        Ok(out)
+    }
+}
+
 /// The answer to an async submission, and of a result that is still pending.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {
@@ -167,6 +214,34 @@ pub struct Accepted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_was_written_in_parts_is_the_same() {
+        let text = r#"{"prediction":"a","confidence":0.5,"worker_id":"w","task_type":"text_classification",
+            "model_info":"m","scores":{},"degraded":false,"model":{"id":"m","source":"embedded"}}"#;
+        let attempt = Attempt { worker: "w".parse().unwrap(), outcome: AttemptOutcome::Success, seconds: 0.25 };
+        let whole = InferResponse {
+            request_id: r#"a"b"#.parse().unwrap(),
+            result: serde_json::from_str(text).unwrap(),
+            latency: 0.5,
+            retry_count: 1,
+            queue_time: 0.125,
+            inference_time: 0.25,
+            batch_size: 3,
+            attempts: vec![attempt],
+        };
+        let timing = AnswerTiming {
+            latency: 0.5,
+            retry_count: 1,
+            queue_time: 0.125,
+            inference_time: 0.25,
+            batch_size: 3,
+            attempts: &whole.attempts,
+        };
+        let result = serde_json::to_vec(&whole.result).unwrap();
+        let parts = Answered { request_id: &whole.request_id, result: &result, timing };
+        assert_eq!(parts.to_json().unwrap(), serde_json::to_vec(&whole).unwrap());
+    }
 
     #[test]
     fn scores_keep_their_order() {

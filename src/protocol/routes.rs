@@ -2,6 +2,8 @@
 
 /// `POST`: submit and wait for the result. Coordinator and worker.
 pub const INFER: &str = "/infer";
+/// `GET` with an upgrade: many requests to a worker over one connection, see [`super::work`]. Worker.
+pub const INFER_STREAM: &str = "/infer/stream";
 /// `POST`: submit; `202` with the place where the result will be.
 pub const INFER_ASYNC: &str = "/infer/async";
 /// `POST`: as [`INFER`], at high priority.

@@ -2,14 +2,15 @@
 //! `NAME.2`, …), and the oldest goes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// The file, and how much is in it.
+/// The file, and how much is in it. Lines are gathered until they are flushed, which their writer does
+/// whenever no more are waiting.
 #[derive(Debug)]
 pub(super) struct BoundedFile {
     path: PathBuf,
-    file: File,
+    file: BufWriter<File>,
     bytes: u64,
     max_bytes: u64,
 }
@@ -36,16 +37,17 @@ impl BoundedFile {
                 std::fs::rename(numbered(n), numbered(n + 1))?;
             }
         }
+        self.file.flush()?;
         std::fs::rename(&self.path, numbered(1))?;
         (self.file, self.bytes) = append(&self.path)?;
         Ok(())
     }
 }
 
-fn append(path: &Path) -> io::Result<(File, u64)> {
+fn append(path: &Path) -> io::Result<(BufWriter<File>, u64)> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     let bytes = file.metadata()?.len();
-    Ok((file, bytes))
+    Ok((BufWriter::with_capacity(64 << 10, file), bytes))
 }
 
 impl Write for BoundedFile {
@@ -76,6 +78,7 @@ mod tests {
         for i in 0..6 {
             writeln!(log, "line {i}..").unwrap();
         }
+        log.flush().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "line 5..\n");
         assert_eq!(std::fs::read_to_string(dir.path().join("t.log.1")).unwrap(), "line 4..\n");
         assert!(dir.path().join("t.log.3").exists());

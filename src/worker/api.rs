@@ -3,6 +3,7 @@
 //! | Route | |
 //! | --- | --- |
 //! | `POST /infer` | one request; scope `submit` or `worker` |
+//! | `GET /infer/stream` | many requests over one connection, see [`crate::protocol::work`] |
 //! | `GET /health` | [`crate::protocol::WorkerHealth`]; always 200 while the process answers |
 //! | `GET /readyz` | 200 where new work is taken, else 503 |
 //! | `GET /livez` | 200 |
@@ -14,16 +15,17 @@
 mod answer;
 mod body;
 mod listen;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use super::backend::Backend;
 use super::core::Core;
@@ -34,9 +36,10 @@ use answer::{json, problem};
 pub(super) use listen::{Server, bind};
 
 /// The routes.
-pub(super) fn router<B: Backend>(core: Arc<Core<B>>) -> Router {
+fn router<B: Backend>(core: Arc<Core<B>>, life: listen::Life) -> Router {
     Router::new()
         .route(routes::INFER, post(infer::<B>))
+        .route(routes::INFER_STREAM, get(stream::open::<B>))
         .route(routes::HEALTH, get(async |State(core): State<Arc<Core<B>>>| json(&core.health())))
         .route(routes::READYZ, get(ready::<B>))
         .route(routes::LIVEZ, get(async || json(&serde_json::json!({"status": "ok"}))))
@@ -48,6 +51,7 @@ pub(super) fn router<B: Backend>(core: Arc<Core<B>>) -> Router {
             let (method, path) = (request.method(), request.uri().path());
             problem(&Problem::new(ProblemCode::MethodNotAllowed, format!("{path} does not take {method}")))
         })
+        .layer(Extension(life))
         .with_state(core)
 }
 

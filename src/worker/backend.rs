@@ -74,7 +74,7 @@ impl Models {
             ModelsFrom::Auto => Source::Auto,
             ModelsFrom::Hub => Source::Hub,
             ModelsFrom::Embedded => Source::Embedded,
-            ModelsFrom::Noop => Source::Noop,
+            ModelsFrom::Noop(time) => Source::Noop(*time),
             ModelsFrom::Folder(folder) => Source::Folder(folder.clone()),
         };
         let precision = match config.precision {

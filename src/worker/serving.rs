@@ -69,7 +69,7 @@ async fn serve<B: Backend>(
     let listener = api::bind(start.listen).with_context(|| format!("can't listen on {}", start.listen))?;
     let core = Arc::new(Core::new(config, Faults::new(start.faults, start.life)));
     core.set_draining(if start.draining { Draining::Yes } else { Draining::No });
-    let server = api::Server::start(listener, api::router(Arc::clone(&core)));
+    let server = api::Server::start(listener, Arc::clone(&core));
     let mut orders = read_orders()?;
     let loading = tokio::task::spawn_blocking({
         let core = Arc::clone(&core);

@@ -5,3 +5,4 @@ mod answers;
 mod fake;
 mod fleet;
 mod refusals;
+mod streams;

@@ -3,6 +3,7 @@
 
 mod coordinator;
 mod models;
+mod stream;
 
 use std::io::{Read, Write};
 use std::process::Stdio;

@@ -1,5 +1,6 @@
 //! Reads request bodies within their bounds: media type, size, time.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -87,7 +88,13 @@ async fn read(request: Request<Body>, most: usize) -> Result<(HeaderMap, Bytes),
         discard(body);
         return Err(refused);
     }
-    let collected = tokio::time::timeout(CoordinatorConfig::BODY_TIMEOUT, Limited::new(body, most).collect()).await;
+    let mut collecting = std::pin::pin!(Limited::new(body, most).collect());
+    // A small body came with its head: no timer is needed to have it.
+    let at_once = std::future::poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await;
+    let collected = match at_once {
+        Poll::Ready(collected) => Ok(collected),
+        Poll::Pending => tokio::time::timeout(CoordinatorConfig::BODY_TIMEOUT, collecting).await,
+    };
     match collected {
         Ok(Ok(collected)) => Ok((parts.headers, collected.to_bytes())),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large(None, most)),

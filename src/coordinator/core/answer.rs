@@ -10,7 +10,7 @@ use super::request::{Ended, Keep};
 use super::submit::now_or_spawned;
 use crate::coordinator::dispatch::Reply;
 use crate::coordinator::store::{Finished, Outcome};
-use crate::protocol::{AttemptOutcome, EventKind, Problem, ProblemCode, TaskType};
+use crate::protocol::{AnswerTiming, Answered, AttemptOutcome, EventKind, Problem, ProblemCode, TaskType};
 use crate::scheduler::{Answer, AttemptId, TicketId, Verdict};
 use crate::telemetry::{TaskRecord, task_finished};
 
@@ -20,13 +20,17 @@ impl Core {
         let Ended { answer, work, reply, waiters, keep } = ended;
         let reply = reply.map(|(number, reply)| (AttemptId { ticket: answer.ticket, number }, reply));
         let outcome: Outcome = match (answer.verdict, reply) {
-            (Verdict::Success { attempt, .. }, Some((of, Reply::Answered(mut response)))) if of == attempt => {
-                response.request_id = work.id.clone();
-                response.latency = answer.latency.as_secs_f64();
-                response.retry_count = answer.retries;
-                response.queue_time += answer.queue_time.as_secs_f64();
-                response.attempts.clone_from(&answer.attempts);
-                serde_json::to_vec(&response).map(Into::into).map_err(|e| internal(&e))
+            (Verdict::Success { attempt, .. }, Some((of, Reply::Answered(computed)))) if of == attempt => {
+                let timing = AnswerTiming {
+                    latency: answer.latency.as_secs_f64(),
+                    retry_count: answer.retries,
+                    queue_time: computed.queue_time + answer.queue_time.as_secs_f64(),
+                    inference_time: computed.inference_time,
+                    batch_size: computed.batch_size,
+                    attempts: &answer.attempts,
+                };
+                let answered = Answered { request_id: &work.id, result: &computed.result, timing };
+                answered.to_json().map(Into::into).map_err(|e| internal(&e))
             }
             (Verdict::Rejected { attempt, .. }, Some((of, Reply::Refused(problem)))) if of == attempt => Err(*problem),
             (Verdict::Failure { code, retry_after }, reply) => {

@@ -16,8 +16,7 @@ impl Core {
                 if let Some(request) = state.requests.get_mut(attempt.ticket)
                     && let Some(at) = request.running.iter().position(|(number, _)| *number == attempt.number)
                 {
-                    // Dropping the attempt closes its connection, and so tells the worker.
-                    request.running.swap_remove(at).1.abort();
+                    request.running.swap_remove(at).1.stop();
                 }
             }
             Action::Answer(answer) => {
@@ -37,6 +36,12 @@ impl Core {
                 }
             }
             Action::WorkerState { worker, from, to } => {
+                if matches!(to, WorkerState::Killed | WorkerState::Crashed | WorkerState::Lost)
+                    && let Some(link) = state.members.link(worker)
+                {
+                    // Where the host itself is gone, its connections would stay for ever.
+                    link.hang_up();
+                }
                 let Some(worker) = state.members.name(worker).cloned() else { return };
                 if matches!(to, WorkerState::Ready | WorkerState::Starting | WorkerState::Draining) {
                     tracing::info!(worker = worker.as_str(), %from, %to, "worker changed state");
@@ -65,9 +70,8 @@ impl Core {
         let attempt = dispatch.attempt;
         let Some(request) = state.requests.get_mut(attempt.ticket) else { return };
         let Some(link) = state.members.link(dispatch.worker) else { return };
-        let work = Arc::clone(&request.work);
-        let task = tokio::spawn(Arc::clone(self).attempt(link, work, *dispatch));
-        request.running.push((attempt.number, task.abort_handle()));
+        let running = self.start(&link, &request.work, dispatch);
+        request.running.push((attempt.number, running));
     }
 }
 

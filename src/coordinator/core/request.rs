@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::coordinator::dispatch::Reply;
+use crate::coordinator::dispatch::{Reply, Stream};
 use crate::coordinator::store::{Fingerprint, Outcome};
-use crate::protocol::{RequestId, TaskType};
+use crate::protocol::{Priority, RequestId, TaskType};
 use crate::scheduler::{Answer, TicketId};
 
 /// What goes to a worker; shared with the attempts at it.
@@ -17,6 +17,7 @@ use crate::scheduler::{Answer, TicketId};
 pub(crate) struct Work {
     pub(crate) id: RequestId,
     pub(crate) task: TaskType,
+    pub(crate) priority: Priority,
     /// The request as it was received: it is forwarded as it stands.
     pub(crate) body: Bytes,
 }
@@ -45,9 +46,29 @@ pub(super) struct Request {
     /// Promised to a client that comes back for it: nobody's leaving cancels it.
     pub(super) detached: bool,
     /// Attempts on their way.
-    pub(super) running: Vec<(u32, AbortHandle)>,
+    pub(super) running: Vec<(u32, Running)>,
     /// What the last attempt that ended brought, with its number.
     pub(super) reply: Option<(u32, Reply)>,
+}
+
+/// An attempt on its way.
+#[derive(Debug)]
+pub(super) enum Running {
+    /// By an exchange of its own, in this task.
+    Alone(AbortHandle),
+    /// On a worker's stream, under this number.
+    OnStream(Arc<Stream>, u64),
+}
+
+impl Running {
+    /// Gives it up; the worker is told, and its end is not reported.
+    pub(super) fn stop(self) {
+        match self {
+            // Dropping the exchange closes its connection.
+            Self::Alone(task) => task.abort(),
+            Self::OnStream(stream, number) => stream.cancel(number),
+        }
+    }
 }
 
 /// A request that has just ended, on its way to its answer.
@@ -122,7 +143,7 @@ impl Requests {
     pub(super) fn end(&mut self, answer: Box<Answer>) -> Option<Ended> {
         let request = self.by_ticket.get_mut(&answer.ticket)?;
         for (_, attempt) in request.running.drain(..) {
-            attempt.abort();
+            attempt.stop();
         }
         let (work, reply) = (Arc::clone(&request.work), request.reply.take());
         let Some(fingerprint) = request.fingerprint else {

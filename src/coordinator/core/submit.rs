@@ -98,16 +98,23 @@ impl Core {
     /// Takes a request whose client waits for its outcome.
     pub(crate) fn submit(self: &Arc<Self>, s: Submission) -> Result<Waiter, Problem> {
         let (sender, outcome) = oneshot::channel();
-        let entry = self.enter(&s, Some(sender))?;
-        let (Entry::New(ticket) | Entry::Joined(ticket)) = entry;
-        let waiter = Waiter { outcome, ticket, core: Arc::clone(self), done: false };
-        match entry {
-            Entry::Joined(_) => {}
-            Entry::New(_) if s.fingerprint.is_none() => self.offer(ticket, &s),
-            // In a task of its own where the store takes its time: others may join, and this client may leave.
-            Entry::New(_) => now_or_spawned(Arc::clone(self).see_through(ticket, s)),
+        let waiter = |ticket| Waiter { outcome, ticket, core: Arc::clone(self), done: false };
+        if s.fingerprint.is_none() {
+            // Nobody can ask for it by its id: no other is like it, and no store has to be asked.
+            let mut state = self.lock();
+            let ticket = state.requests.insert(new_request(&s, Some(sender)));
+            let offer = self.offered(ticket, &s);
+            self.tell(state, offer);
+            return Ok(waiter(ticket));
         }
-        Ok(waiter)
+        Ok(match self.enter(&s, Some(sender))? {
+            Entry::Joined(ticket) => waiter(ticket),
+            Entry::New(ticket) => {
+                // In a task of its own where the store takes its time: others may join, and this client may leave.
+                now_or_spawned(Arc::clone(self).see_through(ticket, s));
+                waiter(ticket)
+            }
+        })
     }
 
     /// Takes a request whose client comes back for the outcome; returns once it is promised, with
@@ -138,17 +145,7 @@ impl Core {
             self.replayed.fetch_add(1, Ordering::Relaxed);
             return Ok(Entry::Joined(ticket));
         }
-        let work = Work { id: s.id.clone(), task: s.task, body: s.body.clone() };
-        Ok(Entry::New(state.requests.insert(Request {
-            work: Arc::new(work),
-            phase: if s.fingerprint.is_some() { Phase::Checking } else { Phase::Scheduled },
-            fingerprint: s.fingerprint,
-            waiters: Vec::from_iter(waiter),
-            wanted_by: wanted,
-            detached: wanted == 0,
-            running: Vec::new(),
-            reply: None,
-        })))
+        Ok(Entry::New(state.requests.insert(new_request(s, waiter))))
     }
 
     /// Sees a request through whose id may have been used before.
@@ -207,11 +204,13 @@ impl Core {
             return;
         }
         request.phase = Phase::Scheduled;
-        let budget = s.budget.unwrap_or(self.config.scheduler.default_timeout);
-        let deadline = self.now() + budget;
+        self.tell(state, self.offered(ticket, s));
+    }
+
+    fn offered(&self, ticket: TicketId, s: &Submission) -> Event {
+        let deadline = self.now() + s.budget.unwrap_or(self.config.scheduler.default_timeout);
         let bytes = s.body.len() + std::mem::size_of::<Request>();
-        let offer = Offer { ticket, task: s.task, priority: s.priority, deadline, bytes };
-        self.tell(state, Event::Submitted(offer));
+        Event::Submitted(Offer { ticket, task: s.task, priority: s.priority, deadline, bytes })
     }
 
     /// One client less wants it. The last one's leaving cancels it.
@@ -222,6 +221,21 @@ impl Core {
         if request.wanted_by == 0 && !request.detached && request.phase == Phase::Scheduled {
             self.tell(state, Event::Cancelled { ticket });
         }
+    }
+}
+
+/// A request that has just come; without a waiter its client comes back for the outcome.
+fn new_request(s: &Submission, waiter: Option<oneshot::Sender<Arc<Outcome>>>) -> Request {
+    let work = Work { id: s.id.clone(), task: s.task, priority: s.priority, body: s.body.clone() };
+    Request {
+        work: Arc::new(work),
+        phase: if s.fingerprint.is_some() { Phase::Checking } else { Phase::Scheduled },
+        fingerprint: s.fingerprint,
+        wanted_by: u32::from(waiter.is_some()),
+        detached: waiter.is_none(),
+        waiters: Vec::from_iter(waiter),
+        running: Vec::new(),
+        reply: None,
     }
 }
 

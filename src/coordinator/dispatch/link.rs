@@ -1,181 +1,113 @@
-//! Connections to one worker: HTTP/1.1, kept alive, one request at a time on each.
-//!
-//! Keeps no time: the scheduler cancels an attempt that takes too long, and dropping it closes its
-//! connection, which tells the worker to stop as well.
+//! The way to one worker: which of its two ways a request takes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::StatusCode;
 
-use super::Reply;
+use super::exchange::{Exchanges, LinkError, Peer};
+use super::{End, Reply, Stream};
 use crate::coordinator::core::Work;
-use crate::protocol::routes;
-
-/// Why there was no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct LinkError(String);
+use crate::scheduler::AttemptId;
 
 /// The way to one worker.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// `HOST:PORT`, also the Host header.
-    authority: String,
-    host: HeaderValue,
-    authorization: Option<HeaderValue>,
-    /// Connections without a request, the one used last on top.
-    idle: Mutex<Vec<Idle>>,
+    peer: Arc<Peer>,
+    exchanges: Exchanges,
+    stream: Mutex<Slot>,
 }
 
+/// Its stream.
 #[derive(Debug)]
-struct Idle {
-    connection: SendRequest<Full<Bytes>>,
-    since: Instant,
+enum Slot {
+    /// None yet, or the last one has ended.
+    None,
+    /// This one, opening or open.
+    Some(Arc<Stream>),
+    /// The worker has none; asked again at this time.
+    Refused(Instant),
+}
+
+/// How a request went out.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// On the stream, under this number.
+    OnStream(Arc<Stream>, u64),
+    /// The same, on a stream that is new: whoever sent it runs it.
+    OnNewStream(Arc<Stream>, u64),
+    /// Not at all: it goes by an exchange of its own.
+    Alone,
 }
 
 impl Link {
-    /// Connections that are kept without a request: a full credit of a large worker.
-    const MAX_IDLE: usize = 256;
-    /// An idle connection is not used after this long: workers close theirs after ten seconds, and one
-    /// that is closed just as a request goes out would cost that request an attempt.
-    const IDLE_TIME: Duration = Duration::from_secs(5);
-    /// Longest wait for a connection.
-    const CONNECT_TIME: Duration = Duration::from_secs(2);
-    /// Largest answer: a thousand labels fit many times over.
-    const MAX_ANSWER_BYTES: usize = 4 << 20;
+    /// Larger bodies go alone: on the stream, small ones would wait behind them.
+    const MAX_SHARED_BYTES: usize = 64 << 10;
+    /// A worker that refused a stream is not asked again for this long.
+    const REFUSAL_TIME: Duration = Duration::from_secs(30);
 
     /// The way to `http://HOST[:PORT]`, with the token that this coordinator sends. `None` where the
     /// address or the token can't be one.
     pub(crate) fn new(url: &str, token: Option<&str>) -> Option<Self> {
-        let uri: http::Uri = url.parse().ok()?;
-        let host = uri.host()?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        Some(Self {
-            host: HeaderValue::from_str(uri.authority()?.as_str()).ok()?,
-            authority,
-            authorization: token.map(|t| HeaderValue::from_str(&format!("Bearer {t}"))).transpose().ok()?,
-            idle: Mutex::default(),
-        })
+        let peer = Arc::new(Peer::new(url, token)?);
+        Some(Self { exchanges: Exchanges::new(Arc::clone(&peer)), peer, stream: Mutex::new(Slot::None) })
     }
 
-    /// Sends a request and reads what comes of it.
-    pub(crate) async fn infer(&self, work: &Work, budget: Duration) -> Reply {
-        let Ok(id) = HeaderValue::from_str(work.id.as_str()) else { return Reply::Lost("unusable id".to_owned()) };
-        let mut request = self.request(Method::POST, routes::INFER, work.body.clone());
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(HeaderName::from_static(routes::X_REQUEST_ID), id);
-        let left = HeaderValue::from((budget.as_millis() as u64).max(1));
-        headers.insert(HeaderName::from_static(routes::X_AIQ_DEADLINE_MS), left);
-        match self.exchange(request).await {
-            Ok((status, body)) => Reply::read(status, &body),
-            Err(e) => Reply::Lost(e.0),
+    /// Sends a request on the worker's stream, if it is one for it and there is, or may be, one.
+    pub(crate) fn send(&self, attempt: AttemptId, work: &Arc<Work>, budget: Duration) -> Sent {
+        if work.body.len() > Self::MAX_SHARED_BYTES {
+            return Sent::Alone;
         }
+        let mut slot = self.slot();
+        match &*slot {
+            Slot::Some(stream) => {
+                if let Some(number) = stream.send(attempt, work, budget) {
+                    return Sent::OnStream(Arc::clone(stream), number);
+                }
+            }
+            Slot::Refused(until) if Instant::now() < *until => return Sent::Alone,
+            Slot::Refused(_) | Slot::None => {}
+        }
+        let stream = Arc::new(Stream::new());
+        let Some(number) = stream.send(attempt, work, budget) else { return Sent::Alone };
+        *slot = Slot::Some(Arc::clone(&stream));
+        Sent::OnNewStream(stream, number)
+    }
+
+    /// Runs a new stream to its end; what comes back goes to `deliver`, what is left without an answer
+    /// is in the end.
+    pub(crate) async fn run(&self, stream: &Arc<Stream>, deliver: impl FnMut(Vec<(AttemptId, Reply)>)) -> End {
+        let end = stream.run(&self.peer, deliver).await;
+        let mut slot = self.slot();
+        if matches!(&*slot, Slot::Some(current) if Arc::ptr_eq(current, stream)) {
+            *slot = match end {
+                End::Refused(_) => Slot::Refused(Instant::now() + Self::REFUSAL_TIME),
+                End::Broken(..) => Slot::None,
+            };
+        }
+        end
+    }
+
+    /// Gives up the stream: its worker is gone, even if the connection does not show it.
+    pub(crate) fn hang_up(&self) {
+        if let Slot::Some(stream) = std::mem::replace(&mut *self.slot(), Slot::None) {
+            stream.close();
+        }
+    }
+
+    /// Sends a request in an exchange of its own and reads what comes of it.
+    pub(crate) async fn infer(&self, work: &Work, budget: Duration) -> Reply {
+        self.exchanges.infer(work, budget).await
     }
 
     /// Asks for the worker's health over a connection of its own: whether it takes new ones is part of
     /// the question.
     pub(crate) async fn health(&self) -> Result<(StatusCode, Bytes), LinkError> {
-        let mut connection = self.connect().await?;
-        let response = connection.send_request(self.request(Method::GET, routes::HEALTH, Bytes::new())).await;
-        Self::read(response.map_err(|e| broken(&e))?).await
+        self.exchanges.health().await
     }
 
-    fn request(&self, method: Method, path: &'static str, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = http::Uri::from_static(path);
-        request.headers_mut().insert(HOST, self.host.clone());
-        if let Some(authorization) = &self.authorization {
-            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
-        }
-        request
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), LinkError> {
-        while let Some(mut connection) = self.take_idle() {
-            // It may still be putting away its last answer, or be closed without having noticed.
-            if connection.ready().await.is_err() {
-                continue;
-            }
-            match connection.try_send_request(request).await {
-                Ok(response) => return self.read_and_keep(response, connection).await,
-                Err(mut error) => match error.take_message() {
-                    // The worker had closed it before anything was sent: nobody's failure.
-                    Some(unsent) => request = unsent,
-                    None => return Err(broken(error.error())),
-                },
-            }
-        }
-        let mut connection = self.connect().await?;
-        let response = connection.send_request(request).await.map_err(|e| broken(&e))?;
-        self.read_and_keep(response, connection).await
-    }
-
-    async fn read_and_keep(
-        &self,
-        response: Response<Incoming>,
-        connection: SendRequest<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), LinkError> {
-        let answer = Self::read(response).await?;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < Self::MAX_IDLE && !connection.is_closed() {
-            idle.push(Idle { connection, since: Instant::now() });
-        }
-        Ok(answer)
-    }
-
-    async fn read(response: Response<Incoming>) -> Result<(StatusCode, Bytes), LinkError> {
-        let status = response.status();
-        let body = Limited::new(response.into_body(), Self::MAX_ANSWER_BYTES).collect().await;
-        body.map(|b| (status, b.to_bytes())).map_err(|e| LinkError(format!("its answer broke off: {e}")))
-    }
-
-    fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(Idle { connection, since }) = idle.pop() {
-            if since.elapsed() >= Self::IDLE_TIME {
-                // Those below are older still.
-                idle.clear();
-                return None;
-            }
-            if !connection.is_closed() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, LinkError> {
-        let connecting = tokio::time::timeout(Self::CONNECT_TIME, TcpStream::connect(&self.authority)).await;
-        let stream = match connecting {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => return Err(LinkError(format!("can't connect to {}: {e}", self.authority))),
-            Err(_) => {
-                let seconds = Self::CONNECT_TIME.as_secs();
-                return Err(LinkError(format!("no connection to {} within {seconds} s", self.authority)));
-            }
-        };
-        stream.set_nodelay(true).map_err(|e| LinkError(e.to_string()))?;
-        let (connection, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
-        // Ends with the connection, which ends with its `SendRequest`.
-        tokio::spawn(driver);
-        Ok(connection)
-    }
-}
-
-fn broken(error: &hyper::Error) -> LinkError {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    LinkError(format!("the connection broke: {innermost}"))
 }

@@ -90,7 +90,10 @@ impl Members {
         let Some(slot) = self.by_key.get_mut(at) else { return };
         let (control, link) = match slot.take() {
             Some(old) if old.registration.url == registration.url => (old.control, old.link),
-            Some(old) => (old.control, Arc::new(link)),
+            Some(old) => {
+                old.link.hang_up();
+                (old.control, Arc::new(link))
+            }
             None => (None, Arc::new(link)),
         };
         *slot = Some(Member { registration, beat: None, control, link, alive, faults: None });
@@ -99,6 +102,7 @@ impl Members {
     pub(crate) fn remove(&mut self, key: WorkerKey) {
         if let Some(member) = self.by_key.get_mut(key.0 as usize).and_then(Option::take) {
             self.by_name.remove(&member.registration.worker_id);
+            member.link.hang_up();
         }
     }
 

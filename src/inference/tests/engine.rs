@@ -1,6 +1,7 @@
 //! The engine as a worker uses it, over the models in the binary.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -192,7 +193,7 @@ fn capabilities_name_every_task_once() {
 
 #[test]
 fn without_models_everything_is_answered_at_once() {
-    let engine = Engine::start(&on_one_thread(Source::Noop)).unwrap();
+    let engine = Engine::start(&on_one_thread(Source::Noop(Duration::ZERO))).unwrap();
     for task in TaskType::ALL {
         let prepared = engine.prepare(task, "x", &Options::default()).unwrap();
         let output = engine.run(&[prepared]).remove(0).unwrap();

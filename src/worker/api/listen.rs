@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::config::WorkerConfig;
+use crate::worker::backend::Backend;
+use crate::worker::core::Core;
 
 /// Listens. The supervisor holds the port with a socket of its own that does not listen, and both
 /// allow the address to be shared, so that nobody else gets it while the serving process is away.
@@ -31,32 +33,38 @@ pub(in crate::worker) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(WorkerConfig::BACKLOG)
 }
 
+/// What every connection runs under, the work streams that were one among them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::worker) struct Life {
+    pub(super) connections: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
 /// Serves a router until it is told to stop.
 #[derive(Debug)]
 pub(in crate::worker) struct Server {
-    connections: TaskTracker,
-    stop: CancellationToken,
+    life: Life,
 }
 
 impl Server {
     /// Begins to accept connections.
-    pub(in crate::worker) fn start(listener: TcpListener, router: Router) -> Self {
-        let connections = TaskTracker::new();
-        let stop = CancellationToken::new();
-        tokio::spawn(accept(listener, router, connections.clone(), stop.clone()));
-        Self { connections, stop }
+    pub(in crate::worker) fn start<B: Backend>(listener: TcpListener, core: Arc<Core<B>>) -> Self {
+        let life = Life::default();
+        let router = super::router(core, life.clone());
+        tokio::spawn(accept(listener, router, life.clone()));
+        Self { life }
     }
 
     /// Stops listening, lets running exchanges end, and closes their connections.
     pub(in crate::worker) async fn stop(self, patience: Duration) {
-        self.stop.cancel();
-        self.connections.close();
+        self.life.stop.cancel();
+        self.life.connections.close();
         // Whoever is not done by then is cut off by the end of the process.
-        let _ = tokio::time::timeout(patience, self.connections.wait()).await;
+        let _ = tokio::time::timeout(patience, self.life.connections.wait()).await;
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, connections: TaskTracker, stop: CancellationToken) {
+async fn accept(listener: TcpListener, router: Router, Life { connections, stop }: Life) {
     let room = Arc::new(Semaphore::new(WorkerConfig::MAX_CONNECTIONS));
     loop {
         let next = async {
@@ -91,7 +99,8 @@ async fn serve(stream: TcpStream, router: Router, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(WorkerConfig::HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

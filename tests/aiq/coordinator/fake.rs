@@ -1,5 +1,6 @@
 //! A worker made for a test: registers, sends heartbeats, holds its control stream, and answers
-//! `/infer` as it is told to. Plain threads and sockets, so that it can break in every way.
+//! `/infer`, or a work stream, as it is told to. Plain threads and sockets, so that it can break in
+//! every way.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -45,6 +46,9 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     gone: AtomicBool,
+    /// Whether it has a work stream, and how many were opened.
+    streams: bool,
+    opened: AtomicU64,
     held: AtomicU64,
     /// Requests whose connection the coordinator closed before they were answered.
     abandoned: AtomicU64,
@@ -69,14 +73,21 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
-    /// A worker that serves `tasks`, registered and sending heartbeats.
+    /// A worker that serves `tasks`, registered and sending heartbeats; it knows no work stream.
     pub(crate) fn join(coordinator: &str, id: &str, tasks: &[&str]) -> Self {
-        let fake = Self::listen(coordinator, id);
+        let fake = Self::listen(coordinator, id, false);
         fake.register(tasks);
         fake
     }
 
-    fn listen(coordinator: &str, id: &str) -> Self {
+    /// The same with a work stream.
+    pub(crate) fn join_with_stream(coordinator: &str, id: &str, tasks: &[&str]) -> Self {
+        let fake = Self::listen(coordinator, id, true);
+        fake.register(tasks);
+        fake
+    }
+
+    fn listen(coordinator: &str, id: &str, streams: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state =
@@ -87,6 +98,8 @@ impl Fake {
             state: Mutex::new(state),
             changed: Condvar::new(),
             gone: AtomicBool::new(false),
+            streams,
+            opened: AtomicU64::new(0),
             held: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
         });
@@ -193,6 +206,11 @@ impl Fake {
         self.shared.held.load(Ordering::Acquire)
     }
 
+    /// How many work streams were opened to it.
+    pub(crate) fn streams_opened(&self) -> u64 {
+        self.shared.opened.load(Ordering::Acquire)
+    }
+
     /// How many held requests the coordinator gave up.
     pub(crate) fn abandoned(&self) -> u64 {
         self.shared.abandoned.load(Ordering::Acquire)
@@ -233,6 +251,13 @@ fn connection(shared: &Shared, stream: TcpStream) {
             respond(&mut stream, 200, &health(shared));
             continue;
         }
+        if line.starts_with("GET /infer/stream") {
+            if shared.streams {
+                return frames(shared, reader, stream);
+            }
+            respond(&mut stream, 404, &json!({"code": "not_found"}));
+            continue;
+        }
         let conduct = {
             let mut state = shared.state.lock().unwrap();
             state.got.push(got.clone());
@@ -250,6 +275,62 @@ fn connection(shared: &Shared, stream: TcpStream) {
             Conduct::Serve => respond(&mut stream, 200, &result(shared, &got)),
         }
     }
+}
+
+/// A work stream, one frame after the other: length, kind, number, and the rest. What is held is
+/// answered once it is let go and the next frame has come.
+fn frames(shared: &Shared, mut reader: BufReader<TcpStream>, mut stream: TcpStream) {
+    stream.write_all(b"HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: aiq-work/1\r\n\r\n").unwrap();
+    shared.opened.fetch_add(1, Ordering::AcqRel);
+    let mut held: Vec<(u64, Got)> = Vec::new();
+    let mut head = [0; 13];
+    while reader.read_exact(&mut head).is_ok() {
+        let length = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
+        let number = u64::from_be_bytes(head[5..].try_into().unwrap());
+        let mut rest = vec![0; length - 9];
+        reader.read_exact(&mut rest).unwrap();
+        if head[4] == 2 {
+            held.retain(|(n, _)| *n != number);
+            shared.held.store(held.len() as u64, Ordering::Release);
+            shared.abandoned.fetch_add(1, Ordering::AcqRel);
+            continue;
+        }
+        let (budget, priority) = (u32::from_be_bytes(rest[..4].try_into().unwrap()), rest[4]);
+        let body_at = 6 + rest[5] as usize;
+        let headers = vec![
+            ("x-request-id".to_owned(), String::from_utf8(rest[6..body_at].to_vec()).unwrap()),
+            ("x-aiq-deadline-ms".to_owned(), budget.to_string()),
+            ("x-aiq-priority".to_owned(), ["high", "normal", "low"][priority as usize].to_owned()),
+        ];
+        let got = Got { headers, body: rest[body_at..].to_vec() };
+        let (conduct, let_go) = {
+            let mut state = shared.state.lock().unwrap();
+            state.got.push(got.clone());
+            (state.script.pop_front().unwrap_or_else(|| state.conduct.clone()), state.let_go)
+        };
+        match conduct {
+            Conduct::Drop => return,
+            Conduct::Say(_, problem) => frame(&mut stream, 4, number, problem.to_string().as_bytes()),
+            Conduct::Hold => held.push((number, got)),
+            Conduct::Serve => answer_frame(shared, &mut stream, number, &got),
+        }
+        if let_go {
+            held.drain(..).for_each(|(number, got)| answer_frame(shared, &mut stream, number, &got));
+        }
+        shared.held.store(held.len() as u64, Ordering::Release);
+    }
+}
+
+fn answer_frame(shared: &Shared, stream: &mut TcpStream, number: u64, got: &Got) {
+    let (queued, computed, batch) = (0.001_f64.to_be_bytes(), 0.002_f64.to_be_bytes(), 1_u32.to_be_bytes());
+    let result = result(shared, got)["result"].to_string();
+    frame(stream, 3, number, &[&queued[..], &computed, &batch, result.as_bytes()].concat());
+}
+
+fn frame(stream: &mut TcpStream, kind: u8, number: u64, rest: &[u8]) {
+    let length = (9 + rest.len()) as u32;
+    let bytes = [&length.to_be_bytes()[..], &[kind], &number.to_be_bytes(), rest].concat();
+    let _ = stream.write_all(&bytes);
 }
 
 /// Waits until it is let go; false where the coordinator closed the connection first.

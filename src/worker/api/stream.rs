@@ -1,0 +1,168 @@
+//! The work stream's end at the worker ([`crate::protocol::work`]): many requests over one connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, UPGRADE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::BytesMut;
+use futures_util::future::{AbortHandle, Abortable, BoxFuture, abortable};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::problem;
+use super::authorise;
+use super::listen::Life;
+use crate::protocol::work::{ToWorker, WORK_PROTOCOL, put_answer, put_problem};
+use crate::protocol::{InferRequest, InferResponse, Problem, ProblemCode};
+use crate::worker::backend::Backend;
+use crate::worker::core::Core;
+
+/// Read at once.
+const READ_BYTES: usize = 64 << 10;
+/// No more is read while so much waits to be written, to a coordinator that does not read.
+const MAX_UNWRITTEN: usize = 32 << 20;
+
+/// `GET /infer/stream`: takes the connection over for frames.
+pub(super) async fn open<B: Backend>(
+    State(core): State<Arc<Core<B>>>,
+    Extension(life): Extension<Life>,
+    request: Request,
+) -> Response {
+    if let Err(refusal) = authorise(&core, request.headers()) {
+        return problem(&refusal);
+    }
+    if request.headers().get(UPGRADE).is_none_or(|p| p.as_bytes() != WORK_PROTOCOL.as_bytes()) {
+        let right =
+            format!("this is a work stream; ask for it with `Connection: upgrade` and `Upgrade: {WORK_PROTOCOL}`");
+        let mut response = problem(&Problem::new(ProblemCode::InvalidField, right));
+        *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static(WORK_PROTOCOL));
+        return response;
+    }
+    let upgrade = hyper::upgrade::on(request);
+    life.connections.spawn(async move {
+        match upgrade.await {
+            Ok(connection) => {
+                if let Err(reason) = Stream::new(core).serve(connection, life.stop).await {
+                    tracing::debug!(reason, "a work stream ended");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a work stream did not open"),
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static(WORK_PROTOCOL));
+    response
+}
+
+/// An open one, all of it in one task: what is worked on waits for the model, not for a thread.
+struct Stream<B: Backend> {
+    core: Arc<Core<B>>,
+    /// Requests that are worked on; each comes out as its number and its answer, or that it was cancelled.
+    running: FuturesUnordered<Abortable<BoxFuture<'static, Done>>>,
+    /// The same by number.
+    by_number: HashMap<u64, AbortHandle>,
+    /// Frames to be written.
+    out: BytesMut,
+}
+
+type Done = (u64, Result<InferResponse, Problem>);
+
+impl<B: Backend> Stream<B> {
+    fn new(core: Arc<Core<B>>) -> Self {
+        Self { core, running: FuturesUnordered::new(), by_number: HashMap::new(), out: BytesMut::new() }
+    }
+
+    /// Serves it to its end: the other side's, or this worker's, once what is worked on is answered.
+    async fn serve(mut self, connection: Upgraded, stop: CancellationToken) -> Result<(), String> {
+        let foreign = |_| "the connection can't be taken over".to_owned();
+        let parts = connection.downcast::<TokioIo<TcpStream>>().map_err(foreign)?;
+        let (mut from, mut to) = parts.io.into_inner().into_split();
+        let mut read = BytesMut::from(&parts.read_buf[..]);
+        self.take_all(&mut read)?;
+        let mut stopping = false;
+        while !(stopping && self.running.is_empty() && self.out.is_empty()) {
+            read.reserve(READ_BYTES);
+            // Written is what has gathered, when there is nothing else to do.
+            tokio::select! {
+                biased;
+                Some(done) = self.running.next() => if let Ok((number, answer)) = done {
+                    self.by_number.remove(&number);
+                    self.answer(number, &answer);
+                },
+                bytes = from.read_buf(&mut read), if !stopping && self.out.len() <= MAX_UNWRITTEN => {
+                    if bytes.map_err(|e| e.to_string())? == 0 {
+                        return Ok(());
+                    }
+                    self.take_all(&mut read)?;
+                }
+                bytes = to.write_buf(&mut self.out), if !self.out.is_empty() => {
+                    bytes.map_err(|e| e.to_string())?;
+                }
+                () = stop.cancelled(), if !stopping => stopping = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_all(&mut self, read: &mut BytesMut) -> Result<(), String> {
+        while let Some(frame) = ToWorker::take(read).map_err(|fault| format!("it sent {fault}"))? {
+            self.take(frame);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, frame: ToWorker) {
+        match frame {
+            ToWorker::Request { number, budget_ms, priority, id, body } => {
+                let request = self.core.admits().and_then(|()| InferRequest::from_json(&body));
+                let request = match request {
+                    Ok(request) => InferRequest { priority: Some(priority), ..request },
+                    Err(refusal) => return self.answer(number, &Err(refusal.for_request(Some(&id)))),
+                };
+                let (core, budget) = (Arc::clone(&self.core), Duration::from_millis(budget_ms.into()));
+                let work = async move {
+                    let answer = core.infer(request, id.clone(), budget).await;
+                    (number, answer.map_err(|failure| failure.for_request(Some(&id))))
+                };
+                let (work, handle) = abortable(work.boxed());
+                self.running.push(work);
+                self.by_number.insert(number, handle);
+            }
+            ToWorker::Cancel { number } => {
+                if let Some(request) = self.by_number.remove(&number) {
+                    request.abort();
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, number: u64, answer: &Result<InferResponse, Problem>) {
+        let unwritable = |e| Problem::new(ProblemCode::Internal, format!("the answer can't be written: {e}"));
+        let written = match answer {
+            Ok(r) => serde_json::to_vec(&r.result).map(|result| (r, result)).map_err(unwritable),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        match written {
+            Ok((r, result)) => {
+                put_answer(&mut self.out, number, r.queue_time, r.inference_time, r.batch_size, &result);
+            }
+            Err(refusal) => {
+                put_problem(&mut self.out, number, &serde_json::to_vec(&refusal).unwrap_or_default());
+            }
+        }
+    }
+}

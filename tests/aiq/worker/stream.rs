@@ -1,0 +1,134 @@
+//! A worker's work stream, spoken byte by byte.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use super::standalone;
+use crate::support::{PATIENCE, Process, eventually, get, send};
+
+/// A client of one stream.
+struct Client {
+    reader: BufReader<TcpStream>,
+    writer: TcpStream,
+}
+
+impl Client {
+    fn open(worker: &Process) -> Self {
+        let mut writer = TcpStream::connect(worker.url.trim_start_matches("http://")).unwrap();
+        writer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = "GET /infer/stream HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: aiq-work/1\r\n\r\n";
+        writer.write_all(head.as_bytes()).unwrap();
+        let mut reader = BufReader::new(writer.try_clone().unwrap());
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 101"), "{line}");
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        Self { reader, writer }
+    }
+
+    fn frame(&mut self, kind: u8, number: u64, rest: &[u8]) {
+        let length = (9 + rest.len()) as u32;
+        let bytes = [&length.to_be_bytes()[..], &[kind], &number.to_be_bytes(), rest].concat();
+        self.writer.write_all(&bytes).unwrap();
+    }
+
+    fn request(&mut self, number: u64, budget_ms: u32, body: &str) {
+        let id = format!("r-{number}");
+        let rest = [&budget_ms.to_be_bytes()[..], &[1, id.len() as u8], id.as_bytes(), body.as_bytes()].concat();
+        self.frame(1, number, &rest);
+    }
+
+    /// The next frame: its kind, number and JSON; `None` at the end.
+    fn next(&mut self) -> Option<(u8, u64, Value)> {
+        let mut head = [0; 13];
+        self.reader.read_exact(&mut head).ok()?;
+        let mut rest = vec![0; u32::from_be_bytes(head[..4].try_into().unwrap()) as usize - 9];
+        self.reader.read_exact(&mut rest).unwrap();
+        let json = if head[4] == 3 { &rest[20..] } else { &rest[..] };
+        Some((head[4], u64::from_be_bytes(head[5..].try_into().unwrap()), serde_json::from_slice(json).unwrap()))
+    }
+}
+
+/// Every request is one that never comes back.
+const NEVER_ANSWERS: [&str; 4] = ["--timeout-probability", "1", "--crash-probability", "0"];
+
+fn text() -> String {
+    json!({"task_type": "text_classification", "data": "x"}).to_string()
+}
+
+#[test]
+fn many_requests_are_answered_over_one_connection() {
+    let worker = standalone(&[]);
+    let mut client = Client::open(&worker);
+    for number in 1..=20 {
+        client.request(number, 10_000, &text());
+    }
+    let mut numbers: Vec<u64> = (0..20)
+        .map(|_| {
+            let (kind, number, result) = client.next().unwrap();
+            assert_eq!((kind, &result["worker_id"]), (3, &json!("worker-1")), "{result}");
+            number
+        })
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_bad_request_spoils_none_of_its_neighbours() {
+    let worker = standalone(&[]);
+    let mut client = Client::open(&worker);
+    client.request(1, 10_000, "{");
+    client.request(2, 10_000, &text());
+    let mut frames = [client.next().unwrap(), client.next().unwrap()];
+    frames.sort_by_key(|(_, number, _)| *number);
+    let [(refused, _, problem), (answered, _, _)] = frames;
+    assert_eq!((refused, &problem["code"], &problem["request_id"]), (4, &json!("malformed_json"), &json!("r-1")));
+    assert_eq!(answered, 3);
+}
+
+#[test]
+fn what_is_cancelled_leaves_the_worker() {
+    let worker = standalone(&NEVER_ANSWERS);
+    let in_flight = || get(&format!("{}/health", worker.url)).json()["in_flight"].as_u64().unwrap();
+    let mut client = Client::open(&worker);
+    client.request(1, 60_000, &text());
+    client.request(2, 60_000, &text());
+    eventually("both are held", || (in_flight() == 2).then_some(()));
+    client.frame(2, 1, &[]);
+    eventually("one is gone", || (in_flight() == 1).then_some(()));
+    drop(client);
+    eventually("the other went with the connection", || (in_flight() == 0).then_some(()));
+}
+
+#[test]
+fn a_deadline_on_the_stream_is_kept() {
+    let worker = standalone(&NEVER_ANSWERS);
+    let mut client = Client::open(&worker);
+    client.request(1, 50, &text());
+    let (kind, _, problem) = client.next().unwrap();
+    assert_eq!((kind, &problem["code"]), (4, &json!("deadline_exceeded")));
+}
+
+#[test]
+fn what_is_no_frame_ends_the_stream() {
+    let worker = standalone(&[]);
+    let mut client = Client::open(&worker);
+    client.writer.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
+    assert!(client.next().is_none());
+}
+
+#[test]
+fn a_stream_is_asked_for_in_the_right_way() {
+    let worker = standalone(&[]);
+    let reply = get(&format!("{}/infer/stream", worker.url));
+    assert_eq!((reply.status, reply.header("upgrade")), (426, Some("aiq-work/1")));
+    assert!(reply.json()["detail"].as_str().unwrap().contains("Upgrade: aiq-work/1"));
+    let reply = send("POST", &format!("{}/infer/stream", worker.url), &[], &[]).unwrap();
+    assert_eq!(reply.status, 405);
+}
