@@ -48,6 +48,10 @@ load-find-max *ARGS:
 test *ARGS:
     cargo test {{ARGS}}
 
+# Break real processes at full length, and hold them to the promised figures (under ten minutes)
+faults *ARGS:
+    AIQ_FAULT_TESTS=full cargo test --test faults -- --nocapture --test-threads 1 {{ARGS}}
+
 # Check formatting and lints, as CI does
 lint:
     cargo fmt --check

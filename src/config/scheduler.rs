@@ -72,7 +72,8 @@ pub struct SchedulerConfig {
 
     /// How often workers send heartbeats.
     pub heartbeat: Duration,
-    /// Without a heartbeat for this long it is suspect and gets nothing new.
+    /// Without a heartbeat for this long it is suspect and gets nothing new. A little under three seconds, so
+    /// that one that stops is out of rotation within them, whenever its last heartbeat was.
     pub suspect_after: Duration,
     /// A worker's lease: without a heartbeat for this long it is lost.
     pub lease: Duration,
@@ -116,7 +117,7 @@ impl Default for SchedulerConfig {
             max_batch: 32,
             busy_pause: Duration::from_millis(50),
             heartbeat: Duration::from_secs(1),
-            suspect_after: Duration::from_secs(3),
+            suspect_after: Duration::from_millis(2800),
             lease: Duration::from_secs(5),
             stall_after: Duration::from_secs(2),
         }

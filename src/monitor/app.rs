@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crossterm::event::{Event as TerminalEvent, EventStream as Keys};
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::model::{Model, Setup};
 use super::msg::{Effect, Msg};
@@ -24,9 +24,16 @@ const TICK: Duration = Duration::from_secs(1);
 /// Answers of effects that wait to be taken in; who has more waits.
 const REPLIES: usize = 16;
 
+/// Events that wait to be taken in; the coordinator drops some for a reader that is further behind.
+const FEEDS: usize = 1024;
+/// Events that are taken in between two looks at the keyboard. Looking is dear on a busy machine: crossterm's
+/// lock gives the processor away several times.
+const FEEDS_AT_ONCE: usize = 256;
+
 /// What the loop does next.
 enum Step {
     Take(Box<Msg>),
+    Hear,
     Draw,
     Leave(Exit),
 }
@@ -39,7 +46,8 @@ pub(super) async fn run(options: MonitorOptions) -> anyhow::Result<Exit> {
     let MonitorOptions { hands, look, fleet, .. } = options;
     let setup = Setup { url: client.url().to_owned(), hands, fleet, look };
     let mut model = Model::new(setup, screen.size()?);
-    let mut world = World { feed: feed_of(&client), client, replies: mpsc::channel(REPLIES) };
+    let mut world = World { feed: Feeds::of(&client), client, replies: mpsc::channel(REPLIES) };
+    let mut heard = Vec::with_capacity(FEEDS_AT_ONCE);
     let mut keys = Keys::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -54,24 +62,28 @@ pub(super) async fn run(options: MonitorOptions) -> anyhow::Result<Exit> {
             Some(reply) = world.replies.1.recv() => Step::Take(Box::new(reply)),
             () = tokio::time::sleep_until(next_frame), if model.dirty => Step::Draw,
             _ = tick.tick() => Step::Take(Box::new(Msg::Tick)),
-            Some(feed) = world.feed.next() => Step::Take(Box::new(Msg::Feed(feed))),
+            1.. = world.feed.events.recv_many(&mut heard, FEEDS_AT_ONCE) => Step::Hear,
         };
         anyhow::ensure!(!terminal::panicked(), "a part of the dashboard failed; its message is above");
-        match step {
+        let effects = match step {
             Step::Leave(exit) => return Ok(exit),
             Step::Draw => {
                 model.dirty = false;
                 screen.draw(|frame| view(&model, frame))?;
                 next_frame = Instant::now() + FRAME;
+                continue;
             }
-            Step::Take(msg) => {
-                for effect in update(&mut model, start.elapsed(), *msg) {
-                    match effect {
-                        Effect::Quit(exit) => return Ok(exit),
-                        Effect::Repaint => screen.repaint()?,
-                        effect => world.perform(effect),
-                    }
-                }
+            Step::Take(msg) => update(&mut model, start.elapsed(), *msg),
+            Step::Hear => {
+                let mut take = |feed| update(&mut model, start.elapsed(), Msg::Feed(feed));
+                heard.drain(..).flat_map(&mut take).collect()
+            }
+        };
+        for effect in effects {
+            match effect {
+                Effect::Quit(exit) => return Ok(exit),
+                Effect::Repaint => screen.repaint()?,
+                effect => world.perform(effect),
             }
         }
     }
@@ -85,20 +97,26 @@ fn of_terminal(event: Option<std::io::Result<TerminalEvent>>) -> Step {
     }
 }
 
-/// The event stream, held across turns of the loop: a pause or a connection that is under way goes on
-/// where it was when a key or a tick comes between, and does not begin again.
-fn feed_of(client: &Client) -> BoxStream<'static, Feed> {
-    let next = |mut events: crate::client::EventStream| async move {
-        let feed = events.next().await;
-        Some((feed, events))
-    };
-    stream::unfold(client.events(), next).boxed()
+/// The event stream, read beside the loop: a flood of it costs a turn of the loop for many events and not
+/// for each, and a pause or a connection that is under way goes on whatever comes between.
+struct Feeds {
+    events: mpsc::Receiver<Feed>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+impl Feeds {
+    fn of(client: &Client) -> Self {
+        let (tell, events) = mpsc::channel(FEEDS);
+        let mut source = client.events();
+        let read = async move { while tell.send(source.next().await).await.is_ok() {} };
+        Self { events, _reader: AbortOnDropHandle::new(tokio::spawn(read)) }
+    }
 }
 
 /// The coordinator, and the answers that are under way from it.
 struct World {
     client: Client,
-    feed: BoxStream<'static, Feed>,
+    feed: Feeds,
     replies: (mpsc::Sender<Msg>, mpsc::Receiver<Msg>),
 }
 
@@ -106,7 +124,7 @@ impl World {
     /// Does it, beside the loop; the outcome comes back as a message.
     fn perform(&mut self, effect: Effect) {
         if effect == Effect::Reconnect {
-            self.feed = feed_of(&self.client);
+            self.feed = Feeds::of(&self.client);
             return;
         }
         let (client, replies) = (self.client.clone(), self.replies.0.clone());

@@ -103,6 +103,18 @@ impl Breaker {
         }
     }
 
+    /// Another process is behind it now: what is known is forgotten, and an open one lets its probe
+    /// through. True if it was open.
+    pub(super) fn begin_anew(&mut self) -> bool {
+        self.failures = 0;
+        self.openings = 0;
+        self.ok.clear();
+        self.failed.clear();
+        let open = self.state == BreakerState::Open;
+        self.half_open();
+        open
+    }
+
     /// For how long it still rests.
     pub(super) fn rest(&self, now: Time) -> Option<Duration> {
         self.reopens_at().map(|at| at.since(now))

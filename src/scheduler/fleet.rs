@@ -263,8 +263,8 @@ impl Fleet {
     /// What choosing this worker is expected to cost, seconds.
     fn cost(&self, w: &Worker, task: usize, around: &Surroundings<'_>) -> f64 {
         if w.breaker.state() == BreakerState::HalfOpen {
-            // Only work closes a breaker: the next request is its probe.
-            return 0.0;
+            // Only work closes a breaker: the next request is its probe. While that runs nobody waits for it.
+            return if w.held() == 0 { 0.0 } else { f64::INFINITY };
         }
         let Surroundings { now, config, figures, .. } = around;
         let mut predicted = w.predict(task);

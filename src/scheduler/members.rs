@@ -85,8 +85,9 @@ impl Scheduler {
         let Some(w) = self.fleet.get_mut(key) else { return };
         let before = w.state();
         w.reported = state;
+        w.replaced |= matches!(state, WorkerState::Starting | WorkerState::Killed | WorkerState::Crashed);
         if before != WorkerState::Ready && w.state() == WorkerState::Ready {
-            self.back_in_service(key);
+            self.ready_again(key, out);
         }
         self.settle(key, out);
     }
@@ -97,7 +98,7 @@ impl Scheduler {
         let before = w.state();
         w.hold = hold;
         if before != WorkerState::Ready && w.state() == WorkerState::Ready {
-            self.back_in_service(key.0);
+            self.ready_again(key.0, out);
         }
         self.settle(key.0, out);
     }
@@ -165,6 +166,17 @@ impl Scheduler {
     /// Work closed a worker's breaker: it is eased in again.
     pub(super) fn breaker_closed(&mut self, key: u32, out: &mut Vec<Action>) {
         out.push(Action::Breaker { worker: WorkerKey(key), state: BreakerState::Closed });
+        self.back_in_service(key);
+    }
+
+    /// A worker is ready that was not: a new process with a clean slate, or the one that was there.
+    fn ready_again(&mut self, key: u32, out: &mut Vec<Action>) {
+        if let Some(w) = self.fleet.get_mut(key)
+            && w.replaced
+            && w.begin_anew()
+        {
+            out.push(Action::Breaker { worker: WorkerKey(key), state: BreakerState::HalfOpen });
+        }
         self.back_in_service(key);
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Worker {
     /// As it says itself, or `Lost`.
     pub(super) reported: WorkerState,
     pub(super) hold: Hold,
+    /// Whether another process serves since it last was in service.
+    pub(super) replaced: bool,
     /// When it was last known to be well.
     pub(super) seen: Time,
     pub(super) silent: bool,
@@ -81,6 +83,7 @@ impl Worker {
             joined: now,
             reported: spec.state,
             hold: Hold::Free,
+            replaced: false,
             seen: now,
             silent: false,
             stalled: false,
@@ -107,6 +110,15 @@ impl Worker {
                 done: Ring::new(Duration::from_secs(1)),
             },
         }
+    }
+
+    /// A new process serves in the place of one that ended: what that one did is not held against it.
+    /// True if its breaker was open, and lets a probe through now.
+    pub(super) fn begin_anew(&mut self) -> bool {
+        self.replaced = false;
+        self.success = Success::default();
+        self.paused_until = Time::ZERO;
+        self.breaker.begin_anew()
     }
 
     /// Its state as the fleet should see it.

@@ -76,6 +76,8 @@ struct Shared<B: Backend> {
 struct State<P> {
     queue: Queue<Job<P>>,
     next_id: u64,
+    /// What was not started goes back, and so does what comes now.
+    handing_back: bool,
     closed: bool,
 }
 
@@ -110,7 +112,7 @@ impl<B: Backend> Batcher<B> {
         meter: Arc<Meter>,
     ) -> std::io::Result<Self> {
         let limits = Limits { max_batch: config.max_batch, max_delay: config.max_delay };
-        let state = State { queue: Queue::new(limits), next_id: 0, closed: false };
+        let state = State { queue: Queue::new(limits), next_id: 0, handing_back: false, closed: false };
         let shared = Arc::new(Shared { backend, faults, meter, state: Mutex::new(state), wake: Condvar::new() });
         let inference = Arc::clone(&shared);
         std::thread::Builder::new().name("inference".to_owned()).spawn(move || inference.work())?;
@@ -126,11 +128,34 @@ impl<B: Backend> Batcher<B> {
         let mut state = self.shared.lock();
         let id = state.next_id;
         state.next_id += 1;
-        let payload = Job { prepared, reply };
-        state.queue.push(Entry { id, task, arrived: Instant::now(), deadline, priority, units, payload });
+        if state.handing_back {
+            // Nobody can have left yet: the other end is in the ticket below.
+            let _ = reply.send(Err(handed_back()));
+        } else {
+            let payload = Job { prepared, reply };
+            state.queue.push(Entry { id, task, arrived: Instant::now(), deadline, priority, units, payload });
+        }
         drop(state);
         self.shared.wake.notify_one();
         Ticket { shared: Arc::clone(&self.shared), task, id, answer: Some(answer) }
+    }
+
+    /// Gives back at once what waits for the model, and from now on whatever comes; a batch that was
+    /// begun is finished.
+    pub(super) fn hand_back(&self) {
+        let mut state = self.shared.lock();
+        state.handing_back = true;
+        let waiting = state.queue.take_all();
+        drop(state);
+        for entry in waiting {
+            // Its client may have left just now.
+            let _ = entry.payload.reply.send(Err(handed_back()));
+        }
+    }
+
+    /// Takes work again.
+    pub(super) fn take_again(&self) {
+        self.shared.lock().handing_back = false;
     }
 
     /// How many requests wait for the model.
@@ -163,8 +188,8 @@ impl<B: Backend> Ticket<B> {
     /// Waits for the answer.
     ///
     /// # Errors
-    /// [`ProblemCode::InferenceFailed`], or [`ProblemCode::DeadlineExceeded`] where it was not
-    /// started in time.
+    /// [`ProblemCode::InferenceFailed`], [`ProblemCode::DeadlineExceeded`] where it was not started in
+    /// time, or [`ProblemCode::Unavailable`] where it is handed back.
     pub(super) async fn answer(mut self) -> Reply {
         let Some(answer) = &mut self.answer else { return Err(not_started()) };
         let reply = answer.await.unwrap_or_else(|_| Err(not_started()));
@@ -181,6 +206,12 @@ impl<B: Backend> Drop for Ticket<B> {
             drop(cancelled);
         }
     }
+}
+
+/// What a request hears that was not started when its worker began to drain. Whoever sent it may send
+/// it elsewhere at once: nothing was done, and nothing failed.
+pub(super) fn handed_back() -> Problem {
+    Problem::new(ProblemCode::Unavailable, "this worker is draining; the request was not started and is handed back")
 }
 
 fn not_started() -> Problem {

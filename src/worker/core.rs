@@ -5,14 +5,14 @@
 //! injected faults. What a request is made of belongs to `api`, batches belong to `batcher`.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::backend::{Backend, Effort};
-use super::batcher::{Batcher, Submission};
+use super::batcher::{Batcher, Submission, handed_back};
 use super::faults::{Fate, Faults};
 use super::metrics::{Gauges, Meter, Outcome, rss_bytes};
 use super::pipe::Report;
@@ -32,7 +32,7 @@ pub(super) struct Core<B: Backend> {
     meter: Arc<Meter>,
     held: Held,
     models: OnceLock<Models<B>>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     preparing: Arc<Semaphore>,
     started: Instant,
 }
@@ -70,7 +70,7 @@ impl<B: Backend> Drop for Hold<'_, B> {
         self.core.held.count.store(left, Ordering::Relaxed);
         drop(held);
         self.core.meter.ended(Some(self.task), self.outcome);
-        if left == 0 && self.core.draining.load(Ordering::Relaxed) {
+        if left == 0 && self.core.is_draining() {
             self.core.changed.notify_one();
         }
     }
@@ -90,7 +90,7 @@ impl<B: Backend> Core<B> {
             meter: Arc::new(Meter::new()),
             held: Held { count: AtomicUsize::new(0), requests: Mutex::new((0, HashMap::new())) },
             models: OnceLock::new(),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
             preparing: Arc::new(Semaphore::new(WorkerConfig::prepare_threads())),
             started: Instant::now(),
             config,
@@ -107,19 +107,43 @@ impl<B: Backend> Core<B> {
         let batcher = Batcher::start(&self.config, Arc::clone(&backend), faults, meter)?;
         // It is called once; a second set of models would only be dropped.
         let _ = self.models.set(Models { backend, batcher });
+        // An order to drain that came before them is theirs too.
+        self.draining.send_modify(|draining| self.pass_on(*draining));
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Takes nothing new, or takes work again.
+    /// Takes nothing new and hands back what was not started, or takes work again.
     pub(super) fn set_draining(&self, draining: Draining) {
-        self.draining.store(draining == Draining::Yes, Ordering::Relaxed);
+        self.draining.send_modify(|now| {
+            *now = draining == Draining::Yes;
+            self.pass_on(*now);
+        });
         self.changed.notify_one();
+    }
+
+    /// Tells the batcher, if it is there yet.
+    fn pass_on(&self, draining: bool) {
+        match self.models.get() {
+            Some(models) if draining => models.batcher.hand_back(),
+            Some(models) => models.batcher.take_again(),
+            None => {}
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Returns once it drains.
+    async fn drains(&self) {
+        // The sender is ours: it is not gone.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     /// Where it is in its life.
     pub(super) fn state(&self) -> WorkerState {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             WorkerState::Draining
         } else if self.models.get().is_none() {
             WorkerState::Starting
@@ -208,14 +232,22 @@ impl<B: Backend> Core<B> {
         arrived: Instant,
         deadline: Instant,
     ) -> Result<InferResponse, Problem> {
-        self.suffer().await?;
         let models = self
             .models
             .get()
             .ok_or_else(|| Problem::new(ProblemCode::ModelLoading, format!("{} is loading", self.config.id)))?;
         let task = request.task_type;
         let priority = request.priority.unwrap_or_default();
-        let prepared = self.prepare(&models.backend, request).await?;
+        let prepare = async {
+            self.suffer().await?;
+            self.prepare(&models.backend, request).await
+        };
+        // All of this comes before the start. (What is ready at once costs no look at the other branch.)
+        let prepared = tokio::select! {
+            biased;
+            prepared = prepare => prepared?,
+            () = self.drains() => return Err(handed_back()),
+        };
         let ticket = models.batcher.submit(Submission { task, priority, deadline, prepared });
         let computed = ticket.answer().await?;
         Ok(InferResponse {

@@ -210,7 +210,7 @@ fn sigterm_finishes_what_is_held_leaves_and_ends_well() {
     let mut worker = linked(&coordinator, &["--hang"]);
     let url = format!("{}/infer", worker.url);
     let held = std::thread::spawn(move || post(&url, TEXT).status);
-    coordinator.heartbeat(|beat| beat["in_flight"] == json!(["t-1"]));
+    coordinator.heartbeat(|beat| beat["in_flight"] == json!(["t-1"]) && beat["progress"] == 1);
     worker.signal(Signal::SIGTERM);
     coordinator.heartbeat(|beat| beat["state"] == "draining");
     coordinator.command(&json!({"command": "set_faults", "faults": {}}));
@@ -220,10 +220,50 @@ fn sigterm_finishes_what_is_held_leaves_and_ends_well() {
 }
 
 #[test]
+fn what_was_not_begun_is_handed_back_at_once() {
+    // One hangs in the model, one waits for it; a third is still on its way through a slow network.
+    let coordinator = Coordinator::start();
+    let mut worker = linked(&coordinator, &["--hang", "--max-batch", "1"]);
+    let url = format!("{}/infer", worker.url);
+    let ask = |id: &str| {
+        let (url, body) = (url.clone(), TEXT.replace("t-1", id));
+        std::thread::spawn(move || post(&url, body))
+    };
+    let begun = ask("begun");
+    coordinator.heartbeat(|beat| beat["progress"] == 1);
+    let waits = ask("waits");
+    coordinator.heartbeat(|beat| beat["queue_depth"] == 1);
+    let slow = json!({"hang": true, "network_delay_min": 60.0, "network_delay_max": 60.0});
+    coordinator.command(&json!({"command": "set_faults", "faults": slow}));
+    coordinator.heartbeat(|beat| beat["faults"]["network_delay_min"] == 60.0);
+    let underway = ask("underway");
+    coordinator.heartbeat(|beat| beat["in_flight"].as_array().unwrap().len() == 3);
+    worker.signal(Signal::SIGTERM);
+    for held in [waits, underway] {
+        let back = held.join().unwrap();
+        assert_eq!((back.status, back.json()["code"].as_str()), (503, Some("unavailable")), "{}", back.json());
+    }
+    coordinator.command(&json!({"command": "set_faults", "faults": {}}));
+    assert_eq!(begun.join().unwrap().status, 200);
+    assert_eq!(worker.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_gives_up_what_does_not_end_in_its_time() {
+    let coordinator = Coordinator::start();
+    let mut worker = linked(&coordinator, &["--hang", "--drain-timeout", "300ms"]);
+    let _held = hold(&worker, "t-1");
+    coordinator.heartbeat(|beat| beat["progress"] == 1);
+    worker.signal(Signal::SIGTERM);
+    coordinator.hear("it leaves", |heard| matches!(heard, Heard::Left));
+    assert_eq!(worker.wait().code(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_a_drain_at_once() {
     let mut worker = standalone(&["--hang"]);
     let mut held = hold(&worker, "t-1");
-    wait_until_held(&worker, 1);
+    eventually("it is begun", || (get(&format!("{}/health", worker.url)).json()["progress"] == 1).then_some(()));
     worker.signal(Signal::SIGTERM);
     eventually("it drains", || (get(&format!("{}/health", worker.url)).json()["state"] == "draining").then_some(()));
     worker.signal(Signal::SIGTERM);

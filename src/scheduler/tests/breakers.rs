@@ -9,7 +9,7 @@ fn breaker(d: &Driver, key: u32) -> BreakerState {
 }
 
 /// Fails what the first worker has, one after the other, until its breaker opens; how many that took.
-fn trip(d: &mut Driver) -> u32 {
+pub(super) fn trip(d: &mut Driver) -> u32 {
     let n = d.scheduler.workers(d.now).len() as u32;
     (0..n).for_each(|key| d.batching(key));
     for _ in 0..10 * n {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::breakers::trip;
 use super::driver::{Driver, TEXT};
 use crate::config::SchedulerConfig;
-use crate::protocol::{AttemptOutcome, Priority, ProblemCode, WorkerId, WorkerState};
+use crate::protocol::{AttemptOutcome, BreakerState, Priority, ProblemCode, WorkerId, WorkerState};
 use crate::scheduler::*;
 
 fn state(d: &Driver, key: u32) -> WorkerState {
@@ -16,12 +17,12 @@ fn suspicion(d: &Driver, key: u32) -> Option<Suspicion> {
 }
 
 #[test]
-fn silence_is_suspect_at_three_seconds_and_lost_at_five() {
+fn silence_is_suspect_before_three_seconds_and_lost_at_five() {
     let mut d = Driver::with_workers(2);
     let t = d.text();
     let worker = d.running_of(t)[0].worker;
     d.beating.remove(&worker.0);
-    d.pass(2.9);
+    d.pass(2.7);
     assert_eq!(suspicion(&d, worker.0), None);
     d.pass(0.1);
     assert_eq!(suspicion(&d, worker.0), Some(Suspicion::Silent));
@@ -29,7 +30,7 @@ fn silence_is_suspect_at_three_seconds_and_lost_at_five() {
     let next = d.text();
     assert_ne!(d.running_of(next)[0].worker, worker, "nothing new goes there");
     assert_eq!(d.running_of(t)[0].worker, worker, "what it has may still come");
-    d.pass(2.0);
+    d.pass(2.2);
     assert_eq!(state(&d, worker.0), WorkerState::Lost);
     assert_ne!(d.running_of(t)[0].worker, worker, "its work goes elsewhere");
     d.beat(worker.0);
@@ -172,6 +173,45 @@ fn one_that_comes_back_is_eased_in() {
     assert!((2..full).contains(&half), "{half}");
     d.pass(2.6);
     assert!(d.scheduler.worker(d.now, WorkerKey(0)).unwrap().credits >= full);
+}
+
+#[test]
+fn a_new_process_starts_with_a_clean_slate_and_the_old_one_does_not() {
+    for (states, clean) in [
+        (vec![WorkerState::Crashed, WorkerState::Starting, WorkerState::Ready], true),
+        (vec![WorkerState::Lost, WorkerState::Ready], false),
+        (vec![WorkerState::Draining, WorkerState::Ready], false),
+    ] {
+        let mut d = Driver::with_workers(3);
+        // Its breaker opens, and its record is a poor one.
+        trip(&mut d);
+        d.beating.remove(&0);
+        for state in &states {
+            d.send(Event::WorkerStateChanged { worker: WorkerKey(0), state: *state });
+        }
+        let worker = d.scheduler.worker(d.now, WorkerKey(0)).unwrap();
+        assert_eq!(worker.success_rate >= 1.0, clean, "{states:?}");
+        // Even a new one is tried with one request before it gets more.
+        let breaker = if clean { BreakerState::HalfOpen } else { BreakerState::Open };
+        assert_eq!(worker.breaker, breaker, "{states:?}");
+        if clean {
+            d.beating.insert(0, 0);
+            let [probe, other] = [d.text(), d.text()];
+            assert_eq!([probe, other].map(|t| d.running_of(t)[0].worker.0 == 0), [true, false]);
+            d.end_of(probe, AttemptOutcome::Success);
+            d.end_of(other, AttemptOutcome::Success);
+            // Eased in: within its five seconds it gets its share of light traffic again.
+            d.pass(6.0);
+            d.log.clear();
+            for _ in 0..30 {
+                let t = d.text();
+                d.pass(0.02);
+                d.end_of(t, AttemptOutcome::Success);
+            }
+            let its = d.dispatches().iter().filter(|(_, d)| d.worker.0 == 0).count();
+            assert!(its >= 5, "{its} of 30");
+        }
+    }
 }
 
 #[test]

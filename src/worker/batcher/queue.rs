@@ -118,6 +118,11 @@ impl<T> Queue<T> {
         Some(waiting.remove(place))
     }
 
+    /// Takes out everything that waits.
+    pub(super) fn take_all(&mut self) -> Vec<Entry<T>> {
+        self.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..)).collect()
+    }
+
     /// Takes in what a batch cost.
     pub(super) fn observe(&mut self, task: TaskType, units: usize, requests: usize, seconds: f64) {
         self.lanes[task.index()].cost.observe(units, requests, seconds);

@@ -206,3 +206,22 @@ async fn a_hung_model_stands_still_until_the_hang_is_switched_off() {
     stage.faults.set(FaultSettings::default());
     assert_eq!(prediction(stuck.answer().await), "stuck");
 }
+
+#[tokio::test]
+async fn a_drain_hands_back_what_waits_and_finishes_what_runs() {
+    let stage = Stage::new();
+    let first = stage.occupied();
+    let waits = [stage.submit("a"), stage.submit("b")];
+    stage.batcher.hand_back();
+    assert_eq!(stage.batcher.queue_depth(), 0);
+    for ticket in waits {
+        assert_eq!(ticket.answer().await.unwrap_err().code, ProblemCode::Unavailable);
+    }
+    assert_eq!(stage.submit("late").answer().await.unwrap_err().code, ProblemCode::Unavailable);
+    stage.batcher.take_again();
+    let again = stage.submit("again");
+    stage.allow(2);
+    assert_eq!(prediction(first.answer().await), "first");
+    assert_eq!(prediction(again.answer().await), "again");
+    assert_eq!(stage.began.recv().unwrap(), ["again"]);
+}

@@ -58,10 +58,18 @@ fn an_id_is_made_where_none_is_given_and_headers_stand_in_for_fields() {
     let plain = json!({"task_type": TEXT, "data": "x"}).to_string();
     let made = post(&format!("{}/priority/infer", c.url), &plain).json();
     assert!(made["request_id"].as_str().is_some_and(|id| id.len() == 36), "{made}");
-    let headers = [("content-type", "application/json"), ("x-request-id", "h-1"), ("x-aiq-deadline-ms", "1500")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-request-id", "h-1"),
+        ("x-aiq-deadline-ms", "1500"),
+        ("x-aiq-priority", "low"),
+    ];
     let reply = send("POST", &format!("{}/infer", c.url), &headers, plain.as_bytes()).unwrap();
     assert_eq!(reply.json()["request_id"], "h-1");
     assert!(w.got()[1].header("x-aiq-deadline-ms").unwrap().parse::<u64>().unwrap() <= 1500);
+    // The worker, which has a queue of its own, learns how urgent each is.
+    let urgency: Vec<String> = w.got().iter().map(|got| got.header("x-aiq-priority").unwrap().to_owned()).collect();
+    assert_eq!(urgency, ["high", "low"]);
 }
 
 #[test]
