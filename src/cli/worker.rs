@@ -39,14 +39,14 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
-    /// A GPU where this build and this machine have one, else the CPU.
+    /// The best there is; in this version that is the CPU.
     Auto,
     /// The CPU.
     #[default]
     Cpu,
-    /// An NVIDIA GPU (needs a build with `--features cuda`).
+    /// An NVIDIA GPU; refused, since this version has no kernels for it.
     Cuda,
-    /// An Apple GPU (needs a build with `--features metal`).
+    /// An Apple GPU; refused, since this version has no kernels for it.
     Metal,
 }
 

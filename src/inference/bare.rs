@@ -67,12 +67,10 @@ impl Bare {
         match &self.0 {
             Network::ClipPicture(network) => network.forward(context, pictures),
             Network::MobileNet(network) => {
-                let mut pooled = Vec::new();
-                for picture in pictures {
-                    let side = (picture.len() / 3).isqrt();
-                    pooled.extend(network.pooled(&context.compute, &mut context.buffers.convolution, picture, side));
-                }
-                network.classify(&context.compute, &pooled)
+                let Context { compute, buffers } = context;
+                let fill = |index: usize, into: &mut Vec<f32>| pictures[index].clone_into(into);
+                let pooled = network.pooled(compute, &mut buffers.convolution, pictures.len(), &fill);
+                network.classify(compute, &pooled)
             }
             Network::DistilBert(_) | Network::ClipText(_) => Vec::new(),
         }

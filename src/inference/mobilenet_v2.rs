@@ -1,16 +1,16 @@
 //! MobileNetV2 (Sandler et al. 2018) in timm's `mobilenetv2_100` layout, for `image_classification`.
 //!
 //! Symmetric padding and batch norms of epsilon 1e-5, as timm has them (Google's checkpoints pad otherwise and are not
-//! read). Batch norms are folded into the convolutions when the weights are packed; pictures go through one at a time in
-//! NHWC, so that activations stay in the cache. `clip` uses the same network's pooled features for its small picture tower.
+//! read). Batch norms are folded into the convolutions when the weights are packed; pictures go through one at a time (or
+//! one for each thread) in NHWC, so that activations stay in the cache. `clip` uses the same network's pooled features for its small picture tower.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
 use super::image::{CropRounding, Pixels, Preprocess};
-use super::kernels::{Activation, Compute, Depthwise, Epilogue, Linear};
+use super::kernels::{Activation, Compute, Depthwise, Epilogue, Linear, Pool};
 use super::labels::imagenet_labels;
 use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
 use super::request::{InputError, Request};
@@ -94,6 +94,7 @@ struct Block {
 /// Buffers of a forward pass, kept between pictures.
 #[derive(Default)]
 pub(super) struct Buffers {
+    picture: Vec<f32>,
     input: Vec<f32>,
     state: Vec<f32>,
     expanded: Vec<f32>,
@@ -104,7 +105,8 @@ pub(super) struct Buffers {
 impl Buffers {
     /// Numbers held.
     pub(super) fn capacity(&self) -> usize {
-        [&self.input, &self.state, &self.expanded, &self.convolved, &self.next].map(Vec::capacity).iter().sum()
+        let Self { picture, input, state, expanded, convolved, next } = self;
+        [picture, input, state, expanded, convolved, next].map(Vec::capacity).iter().sum()
     }
 }
 
@@ -145,33 +147,74 @@ impl Network {
         self.classifier.outputs()
     }
 
-    /// Pooled features of one square picture of `side × side × 3` normalised numbers.
-    pub(super) fn pooled(&self, compute: &Compute, buffers: &mut Buffers, picture: &[f32], side: usize) -> Vec<f32> {
-        let Buffers { input, state, expanded, convolved, next } = buffers;
-        let mut side = columns(picture, side, input);
-        state.resize(side * side * self.stem.outputs(), 0.0);
-        self.stem.forward(compute, input, state, Epilogue::activation(Activation::Relu6));
+    /// Pooled features of `count` square pictures, one row each; `fill(index, into)` writes the `side × side × 3` normalised
+    /// numbers of one.
+    pub(super) fn pooled(
+        &self,
+        compute: &Compute,
+        rooms: &mut Vec<Buffers>,
+        count: usize,
+        fill: &(dyn Fn(usize, &mut Vec<f32>) + Sync),
+    ) -> Vec<f32> {
+        let threads = compute.pool.threads();
+        // Whole pictures are the better parts: between the layers nobody waits for anybody.
+        let apart = if threads > 1 { count / threads * threads } else { 0 };
+        let mut rows = vec![Vec::new(); count];
+        if apart > 0 {
+            let alone = Compute { pool: Pool::new(1), isa: compute.isa };
+            let (free, done) = (Mutex::new(std::mem::take(rooms)), Mutex::new(Vec::with_capacity(apart)));
+            compute.pool.run(apart, &|index| {
+                let mut room = lock(&free).pop().unwrap_or_default();
+                fill(index, &mut room.picture);
+                let row = self.pooled_one(&alone, &mut room);
+                lock(&free).push(room);
+                lock(&done).push((index, row));
+            });
+            *rooms = std::mem::take(&mut lock(&free));
+            for (index, row) in std::mem::take(&mut *lock(&done)) {
+                rows[index] = row;
+            }
+        }
+        if rooms.is_empty() {
+            rooms.push(Buffers::default());
+        }
+        for (index, row) in rows.iter_mut().enumerate().skip(apart) {
+            fill(index, &mut rooms[0].picture);
+            *row = self.pooled_one(compute, &mut rooms[0]);
+        }
+        rows.concat()
+    }
+
+    /// Pooled features of the picture in the buffers.
+    fn pooled_one(&self, compute: &Compute, buffers: &mut Buffers) -> Vec<f32> {
+        let Buffers { picture, input, state, expanded, convolved, next } = buffers;
+        let mut side = (picture.len() / 3).isqrt();
+        columns(compute, picture, side, input);
+        side = side.div_ceil(2);
+        let mut length = side * side * self.stem.outputs();
+        let around = &input[..side * side * 27];
+        self.stem.forward(compute, around, room(state, length), Epilogue::activation(Activation::Relu6));
         for block in &self.blocks {
-            let pixels = side * side;
+            let narrow = &state[..length];
             let wide = if let Some(expand) = &block.expand {
-                expanded.resize(pixels * expand.outputs(), 0.0);
-                expand.forward(compute, state, expanded, Epilogue::activation(Activation::Relu6));
-                &*expanded
+                let wide = room(expanded, side * side * expand.outputs());
+                expand.forward(compute, narrow, wide, Epilogue::activation(Activation::Relu6));
+                &*wide
             } else {
-                &*state
+                narrow
             };
             let out_side = block.depthwise.output_size(side);
-            convolved.resize(out_side * out_side * block.depthwise.channels(), 0.0);
+            let convolved = room(convolved, out_side * out_side * block.depthwise.channels());
             block.depthwise.forward(compute, wide, convolved, [side, side]);
-            next.resize(out_side * out_side * block.project.outputs(), 0.0);
-            let epilogue = if block.residual { Epilogue::residual(state) } else { Epilogue::default() };
-            block.project.forward(compute, convolved, next, epilogue);
+            let epilogue = if block.residual { Epilogue::residual(narrow) } else { Epilogue::default() };
+            length = out_side * out_side * block.project.outputs();
+            block.project.forward(compute, convolved, room(next, length), epilogue);
             std::mem::swap(state, next);
             side = out_side;
         }
         let features = self.features();
-        expanded.resize(side * side * features, 0.0);
-        self.head.forward(compute, state, expanded, Epilogue::activation(Activation::Relu6));
+        let expanded = room(expanded, side * side * features);
+        self.head.forward(compute, &state[..length], expanded, Epilogue::activation(Activation::Relu6));
         let mut pooled = vec![0f32; features];
         for pixel in expanded.chunks_exact(features) {
             pooled.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x);
@@ -243,34 +286,45 @@ fn pointwise(weights: &Weights, convolution: &str, norm: &str) -> Result<Linear,
     Ok(Linear::from_rows(&weights, outputs, &bias))
 }
 
-/// Lays out the 3×3 neighbourhoods of every second pixel as rows of 27 (stride 2, padding 1); returns the new side.
-fn columns(picture: &[f32], side: usize, rows: &mut Vec<f32>) -> usize {
+/// The beginning of a buffer, which grows to that length and never shrinks: what lies there is overwritten, and filling it
+/// with zeros for each layer again would take a tenth of the time.
+fn room(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lays out the 3×3 neighbourhoods of every second pixel as rows of 27 (stride 2, padding 1).
+fn columns(compute: &Compute, picture: &[f32], side: usize, rows: &mut Vec<f32>) {
     let out_side = side.div_ceil(2);
-    rows.clear();
-    rows.reserve(out_side * out_side * 27);
-    for out_y in 0..out_side {
-        for out_x in 0..out_side {
-            for tap in 0..3 {
+    let rows = room(rows, out_side * out_side * 27);
+    compute.pool.run_chunks(rows, out_side * 27, &|out_y, line| {
+        for (out_x, row) in line.chunks_exact_mut(27).enumerate() {
+            for (tap, into) in row.chunks_exact_mut(9).enumerate() {
                 let Some(y) = (2 * out_y + tap).checked_sub(1).filter(|&y| y < side) else {
-                    rows.extend_from_slice(&[0.0; 9]);
+                    into.fill(0.0);
                     continue;
                 };
-                let line = &picture[y * side * 3..][..side * 3];
+                let pixels = &picture[y * side * 3..][..side * 3];
                 let left = 6 * out_x;
-                if out_x > 0 && left + 6 <= line.len() {
-                    rows.extend_from_slice(&line[left - 3..left + 6]);
-                } else {
-                    for x in 0..3 {
-                        match (2 * out_x + x).checked_sub(1).filter(|&x| x < side) {
-                            Some(x) => rows.extend_from_slice(&line[3 * x..3 * x + 3]),
-                            None => rows.extend_from_slice(&[0.0; 3]),
-                        }
+                if out_x > 0 && left + 6 <= pixels.len() {
+                    into.copy_from_slice(&pixels[left - 3..left + 6]);
+                    continue;
+                }
+                for (x, into) in into.chunks_exact_mut(3).enumerate() {
+                    match (2 * out_x + x).checked_sub(1).filter(|&x| x < side) {
+                        Some(x) => into.copy_from_slice(&pixels[3 * x..3 * x + 3]),
+                        None => into.fill(0.0),
                     }
                 }
             }
         }
-    }
-    out_side
+    });
 }
 
 /// A picture classifier: preprocessing, network and the names of its classes.
@@ -316,13 +370,8 @@ impl MobileNetV2 {
 
 /// Pooled features of pictures that went through [`Preprocess`], one row each.
 pub(super) fn pooled_features(network: &Network, pictures: &[&Pixels], context: &mut Context) -> Vec<f32> {
-    let mut pooled = Vec::with_capacity(pictures.len() * network.features());
-    for pixels in pictures {
-        let buffers = &mut context.buffers;
-        pixels.normalised(&mut buffers.picture);
-        pooled.extend(network.pooled(&context.compute, &mut buffers.convolution, &buffers.picture, pixels.side()));
-    }
-    pooled
+    let Context { compute, buffers } = context;
+    network.pooled(compute, &mut buffers.convolution, pictures.len(), &|index, into| pictures[index].normalised(into))
 }
 
 impl Model for MobileNetV2 {

@@ -211,7 +211,11 @@ impl Context {
     /// Gives back what an unusually large batch took.
     pub(super) fn trim(&mut self) {
         let Buffers { encoder, convolution, picture } = &self.buffers;
-        if encoder.capacity() + convolution.capacity() + picture.capacity() > Self::KEPT {
+        if encoder.capacity()
+            + convolution.iter().map(mobilenet_v2::Buffers::capacity).sum::<usize>()
+            + picture.capacity()
+            > Self::KEPT
+        {
             self.buffers = Buffers::default();
         }
     }
@@ -221,7 +225,8 @@ impl Context {
 #[derive(Default)]
 pub(super) struct Buffers {
     pub(super) encoder: EncoderBuffers,
-    pub(super) convolution: mobilenet_v2::Buffers,
+    /// One for each thread that ever had a picture of its own.
+    pub(super) convolution: Vec<mobilenet_v2::Buffers>,
     pub(super) picture: Vec<f32>,
 }
 

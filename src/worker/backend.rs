@@ -67,8 +67,16 @@ impl Models {
     /// # Errors
     /// What can't be loaded, or what this build can't do.
     pub(super) fn load(config: &WorkerConfig) -> anyhow::Result<Self> {
-        if matches!(config.device, Device::Cuda | Device::Metal) {
-            bail!("this build computes on the CPU alone; leave --device out, or give --device auto");
+        let device = match config.device {
+            Device::Auto | Device::Cpu => None,
+            Device::Cuda => Some("cuda"),
+            Device::Metal => Some("metal"),
+        };
+        if let Some(device) = device {
+            bail!(
+                "--device {device}: all kernels of this version are for CPUs, and there is no feature to build it \
+                 with that would change this; leave --device out, or give cpu or auto"
+            );
         }
         let source = match &config.models {
             ModelsFrom::Auto => Source::Auto,
@@ -146,8 +154,11 @@ mod tests {
 
     #[test]
     fn what_this_build_can_not_do_is_said() {
-        let cuda = WorkerArgs { device: Some(Device::Cuda), ..WorkerArgs::default() };
-        assert!(load(cuda).err().unwrap().to_string().contains("--device"));
+        for (device, name) in [(Device::Cuda, "--device cuda"), (Device::Metal, "--device metal")] {
+            let args = WorkerArgs { device: Some(device), ..WorkerArgs::default() };
+            let refusal = load(args).err().unwrap().to_string();
+            assert!(refusal.starts_with(name) && refusal.contains("give cpu or auto"), "{refusal}");
+        }
     }
 
     #[test]

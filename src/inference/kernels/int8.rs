@@ -145,6 +145,21 @@ fn per_unit(scale: f32) -> f32 {
     if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 }
 }
 
+/// The greatest magnitude, or what is not a number where one is not finite: weights that are damaged spoil their output,
+/// as they would in fp32. The bits of magnitudes are in the same order as the magnitudes, and NaN and infinity above all.
+fn greatest(weights: &[f32]) -> f32 {
+    let greatest = weights.iter().map(|weight| weight.abs().to_bits().cast_signed()).max().unwrap_or_default();
+    let greatest = f32::from_bits(greatest.cast_unsigned());
+    if greatest.is_finite() { greatest } else { f32::NAN }
+}
+
+/// The nearest whole number, for what is far below 2²²: adding so much leaves no room for a fraction. Unlike
+/// `f32::round` it needs no call on any processor.
+fn nearest(x: f32) -> i8 {
+    const ROOM: f32 = 12_582_912.0;
+    ((x + ROOM) - ROOM) as i8
+}
+
 /// Most steps with which a sum over so many inputs stays within 32 bits.
 fn levels(most: i64, inputs: usize) -> f32 {
     most.min(i64::from(i32::MAX) / (WEIGHT * inputs as i64)) as f32
@@ -169,21 +184,20 @@ impl LinearInt8 {
         let mut columns = Columns { scales: zeros(), sums: zeros(), bias: zeros() };
         columns.bias[..bias.len()].copy_from_slice(bias);
         let mut weights = vec![0f32; inputs];
+        // Padded with zeros to whole quads.
+        let mut rounded = vec![0i8; quads * QUAD];
         for output in 0..outputs {
             row(output, &mut weights);
-            let greatest = weights.iter().fold(0f32, |most, weight| most.max(weight.abs()));
-            // Weights that are not numbers make the output not a number, as they would in fp32.
-            let finite = greatest.is_finite() && weights.iter().all(|weight| !weight.is_nan());
-            let scale = if finite { greatest / WEIGHT as f32 } else { f32::NAN };
+            let scale = greatest(&weights) / WEIGHT as f32;
             let per_unit = per_unit(scale);
-            let panel = &mut lines[output / PANEL * quads..][..quads];
-            let mut sum = 0i64;
-            for (line, weights) in panel.iter_mut().zip(weights.chunks(QUAD)) {
-                for (into, &weight) in line.0[output % PANEL].iter_mut().zip(weights) {
-                    *into = (weight * per_unit).round() as i8;
-                    sum += i64::from(*into);
-                }
+            for (into, &weight) in rounded.iter_mut().zip(&weights) {
+                *into = nearest(weight * per_unit);
             }
+            let panel = &mut lines[output / PANEL * quads..][..quads];
+            for (line, quad) in panel.iter_mut().zip(rounded.as_chunks().0) {
+                line.0[output % PANEL] = *quad;
+            }
+            let sum: i32 = rounded.iter().map(|&weight| i32::from(weight)).sum();
             columns.scales[output] = scale;
             columns.sums[output] = scale * sum as f32;
         }

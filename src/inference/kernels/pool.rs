@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::shared::SharedMut;
+
 /// Rounds of `spin_loop` before a helper goes to sleep: some 20 µs, longer than the serial parts between two kernels.
 const SPINS: usize = 2_000;
 
@@ -110,6 +112,22 @@ impl Pool {
     pub fn run_ranges(&self, items: usize, parts: usize, body: &(dyn Fn(std::ops::Range<usize>) + Sync)) {
         let parts = parts.clamp(1, items.max(1));
         self.run(parts, &|part| body(items * part / parts..items * (part + 1) / parts));
+    }
+
+    /// Cuts `data` into chunks of `length` and calls `body` with the index and the numbers of each.
+    ///
+    /// # Panics
+    /// When `length` is zero or `data` is not a whole number of chunks.
+    pub fn run_chunks<T: Send>(&self, data: &mut [T], length: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
+        assert!(data.len().is_multiple_of(length), "{} in chunks of {length}", data.len());
+        let chunks = data.len() / length;
+        let data = SharedMut::new(data);
+        self.run_ranges(chunks, self.threads() * 4, &|range| {
+            for index in range {
+                // SAFETY: `run_ranges` hands out each chunk once, and chunks do not overlap.
+                body(index, unsafe { data.slice_mut(index * length, length) });
+            }
+        });
     }
 }
 
@@ -218,6 +236,19 @@ mod tests {
                 }
             });
             assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{items} in {parts}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_each_handed_out_once() {
+        for threads in [1, 3] {
+            let pool = Pool::new(threads);
+            for (chunks, length) in [(0, 4), (1, 5), (23, 3)] {
+                let mut data = vec![0; chunks * length];
+                pool.run_chunks(&mut data, length, &|index, chunk| chunk.iter_mut().for_each(|x| *x += index + 1));
+                let expected: Vec<usize> = (0..chunks * length).map(|at| at / length + 1).collect();
+                assert_eq!(data, expected);
+            }
         }
     }
 

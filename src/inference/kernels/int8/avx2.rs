@@ -99,20 +99,39 @@ unsafe fn rows_of<const ROWS: usize>(tile: &Tile<i16>) {
         for quad in 0..tile.quads {
             let line = tile.b.add(quad).cast::<__m256i>();
             _mm_prefetch::<_MM_HINT_T0>(tile.b.wrapping_add(quad + 8).cast());
-            for half in 0..2 {
-                let weights = _mm256_loadu_si256(line.add(half));
-                let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights));
-                let odd = _mm256_srai_epi16::<8>(weights);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let a = tile.a.add(row * tile.a_stride + QUAD * quad);
-                    let first = a.cast::<i32>().read_unaligned();
-                    let second = a.add(2).cast::<i32>().read_unaligned();
-                    let first = _mm256_madd_epi16(_mm256_set1_epi32(first), even);
-                    let second = _mm256_madd_epi16(_mm256_set1_epi32(second), odd);
-                    sum[half] = _mm256_add_epi32(sum[half], _mm256_add_epi32(first, second));
+            let halves = [_mm256_loadu_si256(line), _mm256_loadu_si256(line.add(1))];
+            let even = halves.map(|weights| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights)));
+            let odd = halves.map(|weights| _mm256_srai_epi16::<8>(weights));
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let a = tile.a.add(row * tile.a_stride + QUAD * quad);
+                let first = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+                let second = _mm256_set1_epi32(a.add(2).cast::<i32>().read_unaligned());
+                for half in 0..2 {
+                    let product =
+                        _mm256_add_epi32(_mm256_madd_epi16(first, even[half]), _mm256_madd_epi16(second, odd[half]));
+                    sum[half] = _mm256_add_epi32(sum[half], product);
                 }
             }
         }
+        let mut finished = [[_mm256_setzero_si256(); 2]; ROWS];
+        for (finished, sum) in finished.iter_mut().zip(&sums) {
+            for (finished, sum) in finished.iter_mut().zip(sum) {
+                _mm256_storeu_si256(finished, *sum);
+            }
+        }
+        finish(&finished, tile);
+    }
+}
+
+/// Scales, bias, activation and residual, and into C with them.
+///
+/// # Safety
+/// As for [`Kernel::tile`].
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn finish(sums: &[[__m256i; 2]], tile: &Tile<i16>) {
+    // SAFETY: as above.
+    unsafe {
         for half in 0..2 {
             let columns = tile.columns.saturating_sub(8 * half).min(8);
             if columns == 0 {
