@@ -155,7 +155,7 @@ impl Scheduler {
         let Some(lane) = (0..LANES).find(|&l| t.running[l].is_none()) else { return };
         let Some(w) = self.fleet.get_mut(worker) else { return };
         let budget = t.deadline.since(self.now);
-        let timeout = self.stats.tasks[task].attempt_timeout(w.predict(task), &self.config);
+        let timeout = self.stats.tasks[task].attempt_timeout(w.predict(task), budget.as_secs_f64(), &self.config);
         let timeout = Time::ZERO.plus_secs(timeout).since_start().min(budget);
         if w.attempts.is_empty() {
             w.moved = self.now; // it stood still because it had nothing to do

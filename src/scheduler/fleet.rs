@@ -277,7 +277,7 @@ impl Fleet {
         }
         let success = w.success.share(*now, config.success_half_life);
         let penalty = if success < 1.0 {
-            failure_penalty(success, figures[task].attempt_timeout(predicted, config))
+            failure_penalty(success, figures[task].attempt_timeout(predicted, f64::INFINITY, config))
         } else {
             0.0
         };

@@ -136,11 +136,12 @@ impl TaskFigures {
         self.known
     }
 
-    /// Time-out of an attempt that is predicted to take `predicted` seconds.
-    pub(crate) fn attempt_timeout(&self, predicted: f64, config: &SchedulerConfig) -> f64 {
+    /// Time-out of an attempt that is predicted to take `predicted` seconds, of a request that has
+    /// `remaining` seconds left. As long as nothing is known, it leaves time for two others.
+    pub(crate) fn attempt_timeout(&self, predicted: f64, remaining: f64, config: &SchedulerConfig) -> f64 {
         let (least, most) = (config.attempt_timeout_min.as_secs_f64(), config.attempt_timeout_max.as_secs_f64());
         if self.known.count < Self::MIN_SAMPLES {
-            return most.max(3.0 * predicted);
+            return (remaining / 3.0).clamp(least, most).max(3.0 * predicted);
         }
         // A model that takes long by its own account may take longer than the usual limit.
         (3.0 * self.known.p99.max(predicted)).clamp(least, most.max(3.0 * predicted))

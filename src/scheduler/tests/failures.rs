@@ -131,6 +131,19 @@ fn an_attempt_is_given_up_after_its_time_out() {
 }
 
 #[test]
+fn while_nothing_is_known_an_attempt_leaves_time_for_others() {
+    let mut d = Driver::with_workers(2);
+    let t = d.submit(TEXT, Priority::Normal, 9.0);
+    let first = d.running_of(t)[0];
+    assert_eq!(first.timeout, Duration::from_secs(3));
+    d.pass(3.1);
+    let second = d.running_of(t)[0];
+    assert_ne!(second.worker, first.worker);
+    d.end_of(t, AttemptOutcome::Success);
+    assert!(d.succeeded(t));
+}
+
+#[test]
 fn time_outs_follow_what_attempts_take() {
     let mut d = Driver::with_workers(2);
     d.teach(40, 0.5);
