@@ -74,7 +74,8 @@ fn a_drained_worker_hands_back_what_it_has_not_begun() {
     println!("  {waiting} handed back; all answered elsewhere {:.2} s later", drained.elapsed().as_secs_f64());
     let stats = fleet.queue()["stats"].clone();
     assert_eq!(stats["retries"], 0, "a retry was charged: {stats}");
-    fleet.set_faults(1, &json!({"hang": false}));
+    // With its hang over it answers, and is gone.
+    fleet.order_faults(1, &json!({"hang": false}));
     let answers: Vec<Value> = clients
         .into_iter()
         .map(|client| {

@@ -100,15 +100,20 @@ impl Fleet {
 
     /// Sets the faults of `worker-n`, and waits until they are in force.
     pub(crate) fn set_faults(&self, n: usize, faults: &Value) {
-        let json = [("content-type", "application/json")];
-        let url = self.url(&format!("/workers/worker-{n}/faults"));
-        let reply = send("PUT", &url, &json, faults.to_string().as_bytes()).unwrap();
-        assert!(reply.status < 300, "{}", reply.json());
+        self.order_faults(n, faults);
         let health = format!("{}/health", self.workers[n - 1].url);
         eventually("the faults are in force", || {
             let now = get(&health).json()["faults"].clone();
             faults.as_object().unwrap().iter().all(|(name, value)| now[name] == *value).then_some(())
         });
+    }
+
+    /// The same without waiting, for a worker that may be gone at once.
+    pub(crate) fn order_faults(&self, n: usize, faults: &Value) {
+        let json = [("content-type", "application/json")];
+        let url = self.url(&format!("/workers/worker-{n}/faults"));
+        let reply = send("PUT", &url, &json, faults.to_string().as_bytes()).unwrap();
+        assert!(reply.status < 300, "{}", reply.json());
     }
 
     /// Follows the coordinator's events from now on.
