@@ -13,7 +13,7 @@
 //! In reading order: `event` and `action` are the surface. `queue` orders what waits, `fleet` and `worker` hold what is
 //! known of workers, `score` what they are expected to take. `admission`, `dispatch`, `outcome` and
 //! `members` are the four kinds of decision; `breaker` and `retry` are what those lean on. `heap`,
-//! `ticket`, `stats`, `rng` and `time` are the parts. Every timer is the scheduler's own: the shell
+//! `ticket`, `timers`, `stats`, `rng` and `time` are the parts. Every timer is the scheduler's own: the shell
 //! sleeps until [`Scheduler::next_wakeup`] and sends [`Event::Tick`].
 
 /// What a change of a worker's standing is judged by, borrowed from beside the fleet.
@@ -46,6 +46,7 @@ mod stats;
 mod tests;
 mod ticket;
 mod time;
+mod timers;
 mod view;
 mod worker;
 
@@ -69,6 +70,7 @@ use self::retry::Budget;
 use self::rng::Rng;
 use self::stats::Stats;
 use self::ticket::{Phase, Tickets};
+use self::timers::Timers;
 
 /// The scheduler. See the module.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ pub struct Scheduler {
     /// Failed requests for which the retry budget has no room yet.
     parked: IndexedHeap<Order>,
     /// When something is due for a request.
-    timers: IndexedHeap<Time>,
+    timers: Timers,
     fleet: Fleet,
     budget: Budget,
     /// Attempts in flight.
@@ -106,7 +108,7 @@ impl Scheduler {
             tickets: Tickets::default(),
             queue: Queue::default(),
             parked: IndexedHeap::default(),
-            timers: IndexedHeap::default(),
+            timers: Timers::default(),
             fleet: Fleet::default(),
             budget: Budget::default(),
             in_flight: 0,
@@ -119,12 +121,15 @@ impl Scheduler {
     /// Takes what happened and adds what is to be done to `out`, in order. A time before the last
     /// one counts as the last one. Timers that are due run first.
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
-        let overslept = self.next_wakeup().map_or(Duration::ZERO, |due| now.since(due.max(self.now)));
+        let due = self.next_wakeup().unwrap_or(Time::NEVER);
+        let overslept = now.since(due.max(self.now));
         self.now = self.now.max(now);
         if overslept > Self::PAUSE {
             self.forgive(overslept);
         }
-        self.run_timers(out);
+        if due <= self.now {
+            self.run_timers(out);
+        }
         match event {
             Event::Submitted(s) => self.submitted(&s, out),
             Event::Cancelled { ticket } => self.cancel(ticket, out),
@@ -182,7 +187,7 @@ impl Scheduler {
         let t = &self.tickets[slot];
         self.queue.enter(t);
         self.queue.push(slot, t);
-        self.timers.set(slot, t.due());
+        self.timers.set(slot, t);
         let depth = self.queue.len() as u64;
         let high = &mut self.stats.counters.queue_high_watermark;
         *high = (*high).max(depth);
@@ -215,8 +220,7 @@ impl Scheduler {
         } else if t.hedge_at <= due {
             self.hedge(slot, out);
         } else {
-            let due = t.due();
-            self.timers.set(slot, due);
+            self.timers.set(slot, t);
         }
     }
 }

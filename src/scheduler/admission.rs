@@ -56,26 +56,31 @@ impl Scheduler {
         let task = s.task.index();
         let ahead = self.queue.ahead_of(task, s.priority);
         let known = self.stats.tasks[task].refresh(self.now);
-        let at_worker = (0..2)
+        if ahead == 0
+            && let Some(seconds) = self.soonest(task)
+        {
+            return seconds;
+        }
+        // Every worker holds what it may: the queue drains first, then one round at a worker,
+        // for which the slower ones of late are the guide.
+        let drains = ahead as f64 / self.drain_rate(task);
+        // Whoever is more urgent and still to come goes before it too. What its own priority gets of
+        // the fleet, and how far down the order the fleet gets, tell of that.
+        let own = self.stats.tasks[task].drain_rate(self.now, &[s.priority]);
+        let own = own.map_or(0.0, |rate| self.queue.waiting_at(task, s.priority) as f64 / rate);
+        let order = super::ticket::virtual_deadline(s, self.now, &self.config);
+        let reached = self.stats.tasks[task].reached_in(self.now, order).unwrap_or(0.0);
+        Self::CAUTION * drains.max(own).max(reached) + known.p95
+    }
+
+    /// Seconds until a worker with room would answer a request of this task; zero if one is idle.
+    fn soonest(&mut self, task: usize) -> Option<f64> {
+        self.fleet.rank_stale(task, &mut surroundings!(self));
+        (0..2)
             .filter_map(|tier| self.fleet.best(task, tier, |_| true))
             .filter_map(|key| self.fleet.get(key))
             .map(|w| if w.held() == 0 { 0.0 } else { w.predict(task) })
-            .min_by(f64::total_cmp);
-        match at_worker {
-            Some(seconds) if ahead == 0 => seconds,
-            _ => {
-                // Every worker holds what it may: the queue drains first, then one round at a worker,
-                // for which the slower ones of late are the guide.
-                let drains = ahead as f64 / self.drain_rate(task);
-                // Whoever is more urgent and still to come goes before it too. What its own priority gets of
-                // the fleet, and how far down the order the fleet gets, tell of that.
-                let own = self.stats.tasks[task].drain_rate(self.now, &[s.priority]);
-                let own = own.map_or(0.0, |rate| self.queue.waiting_at(task, s.priority) as f64 / rate);
-                let order = super::ticket::virtual_deadline(s, self.now, &self.config);
-                let reached = self.stats.tasks[task].reached_in(self.now, order).unwrap_or(0.0);
-                Self::CAUTION * drains.max(own).max(reached) + known.p95
-            }
-        }
+            .min_by(f64::total_cmp)
     }
 
     /// Requests a second that leave the queue of a task: measured where it has been full for a

@@ -27,11 +27,12 @@ impl Scheduler {
         loop {
             // Among tasks, too, the earliest virtual deadline goes first.
             let next = (0..TaskType::ALL.len())
-                .filter(|&task| !stuck[task] && self.fleet.has_room(task))
+                .filter(|&task| !stuck[task])
                 .filter_map(|task| self.queue.first(task).map(|order| (order, task)))
                 .min();
             let Some((_, task)) = next else { break };
-            stuck[task] = !self.place_one(task, out);
+            self.fleet.rank_stale(task, &mut surroundings!(self));
+            stuck[task] = !(self.fleet.has_room(task) && self.place_one(task, out));
         }
         for task in 0..TaskType::ALL.len() {
             let figures = &mut self.stats.tasks[task];
@@ -167,7 +168,6 @@ impl Scheduler {
         t.running[lane] = Some(Running {
             number: t.dispatched,
             worker,
-            place: w.attempts.len() as u32 - 1,
             started: self.now,
             gives_up: self.now + timeout,
             extra,
@@ -179,7 +179,7 @@ impl Scheduler {
         self.stats.counters.retries += u64::from(kind == DispatchKind::Retry);
         self.stats.counters.hedges += u64::from(kind == DispatchKind::Hedge);
         self.stats.attempt_sent(f64::from(u8::from(kind == DispatchKind::Hedge)));
-        self.timers.set(slot, self.tickets[slot].due());
+        self.timers.set(slot, &self.tickets[slot]);
         out.push(Action::Dispatch(Dispatch { attempt, worker: WorkerKey(worker), kind, budget, timeout }));
         self.refresh_worker(worker);
     }
@@ -191,9 +191,10 @@ impl Scheduler {
         let task = t.task.index();
         t.hedge_at = Time::NEVER;
         if t.hedged || t.in_flight() != 1 {
-            self.timers.set(slot, t.due());
+            self.timers.set(slot, t);
             return;
         }
+        self.fleet.rank_stale(task, &mut surroundings!(self));
         let t = &self.tickets[slot];
         let known = self.stats.tasks[task].known;
         let worth_it = t.deadline.secs_since(self.now) > known.p50;
@@ -212,7 +213,7 @@ impl Scheduler {
             _ => {
                 let again = (known.p95 / 2.0).max(0.05);
                 self.tickets[slot].hedge_at = self.now.plus_secs(again);
-                self.timers.set(slot, self.tickets[slot].due());
+                self.timers.set(slot, &self.tickets[slot]);
             }
         }
     }

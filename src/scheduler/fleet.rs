@@ -33,6 +33,8 @@ struct Counted {
     ability: Ability,
     /// Requests a second that it can do.
     rate: f64,
+    /// Whether it is noted among the task's stale ranks.
+    stale: bool,
 }
 
 /// One task's view of the fleet.
@@ -61,6 +63,9 @@ pub(super) struct Fleet {
     workers: Vec<Option<Box<Worker>>>,
     counted: Vec<PerTask<Counted>>,
     tasks: PerTask<TaskView>,
+    /// Workers whose rank is to be taken again before a task's order is next looked at, and for which of
+    /// them that is noted. Most changes meet no question about most tasks.
+    stale: PerTask<Vec<u32>>,
     pub(super) timers: IndexedHeap<Time>,
     len: usize,
     /// Refreshes so far: the order in which workers were last touched.
@@ -188,32 +193,50 @@ impl Fleet {
             if before != self.desperate(task) {
                 flipped |= 1 << task;
             }
-            self.rank(key, task, around);
+            self.mark_stale(key, task);
         }
         self.arm(key, around);
         if flipped != 0 {
             for other in 0..self.workers.len() as u32 {
                 for task in (0..TaskType::ALL.len()).filter(|t| flipped & (1 << t) != 0) {
                     if other != key && self.counted[other as usize][task].standing == Standing::Barred {
-                        self.rank(other, task, around);
+                        self.mark_stale(other, task);
                     }
                 }
             }
         }
     }
 
+    fn mark_stale(&mut self, key: u32, task: usize) {
+        if let Some(counted) = self.counted.get_mut(key as usize)
+            && !std::mem::replace(&mut counted[task].stale, true)
+        {
+            self.stale[task].push(key);
+        }
+    }
+
+    /// Brings the order of a task's workers up to date; to be called before it is looked at.
+    pub(super) fn rank_stale(&mut self, task: usize, around: &mut Surroundings<'_>) {
+        while let Some(key) = self.stale[task].pop() {
+            self.counted[key as usize][task].stale = false;
+            self.rank(key, task, around);
+        }
+    }
+
     /// Puts a worker into the counts of a task, in place of what was counted of it before.
     fn count(&mut self, key: u32, task: usize) {
         let worker = self.workers.get(key as usize).and_then(Option::as_deref);
-        let new = match worker {
+        let mut new = match worker {
             Some(w) if w.can(task) && w.alive() => Counted {
                 standing: if w.barred() { Standing::Barred } else { Standing::In },
                 ability: w.abilities[task],
                 rate: 1.0 / w.costs[task].unit(),
+                stale: false,
             },
             _ => Counted::default(),
         };
         let Some(slot) = self.counted.get_mut(key as usize) else { return };
+        new.stale = slot[task].stale;
         let old = std::mem::replace(&mut slot[task], new);
         let view = &mut self.tasks[task];
         for (counted, sign) in [(old, -1), (new, 1)] {
@@ -237,13 +260,14 @@ impl Fleet {
         let eligible = self.is_eligible(key, task);
         let tier = self.counted.get(key as usize).and_then(|c| tier_of(c[task].ability));
         let worker = self.workers.get(key as usize).and_then(Option::as_deref);
-        let room = worker.is_some_and(|w| w.has_room(task, around.now, around.config));
+        let backlog = worker.map_or(0.0, Worker::backlog);
+        let room = worker.is_some_and(|w| w.has_room(task, backlog, around.now, around.config));
         let rank = match (worker, eligible) {
             (Some(w), true) => {
                 // A tie-break by chance alone would keep those that once drew a high number from ever
                 // being touched again; one by turns alone would march in step.
                 let chance = u64::from(around.rng.next_u32()) % (4 * self.len as u64).max(1);
-                Some((self.cost(w, task, around).max(0.0).to_bits(), self.touches + chance))
+                Some((self.cost(w, task, backlog, around).max(0.0).to_bits(), self.touches + chance))
             }
             _ => None,
         };
@@ -260,14 +284,14 @@ impl Fleet {
         }
     }
 
-    /// What choosing this worker is expected to cost, seconds.
-    fn cost(&self, w: &Worker, task: usize, around: &Surroundings<'_>) -> f64 {
+    /// What choosing this worker, which holds `backlog` seconds of work, is expected to cost, seconds.
+    fn cost(&self, w: &Worker, task: usize, backlog: f64, around: &Surroundings<'_>) -> f64 {
         if w.breaker.state() == BreakerState::HalfOpen {
             // Only work closes a breaker: the next request is its probe. While that runs nobody waits for it.
             return if w.held() == 0 { 0.0 } else { f64::INFINITY };
         }
         let Surroundings { now, config, figures, .. } = around;
-        let mut predicted = w.predict(task);
+        let mut predicted = w.predict_after(backlog, task);
         if let (Some(measured), Some(median)) = (w.costs[task].measured, self.medians[task])
             && now.since(measured) > Self::STALE
             && w.costs[task].unit() > median

@@ -268,7 +268,7 @@ impl Scheduler {
             for r in t.running.iter_mut().flatten() {
                 r.gives_up = (r.gives_up + pause).min(t.deadline);
             }
-            self.timers.set(slot, t.due());
+            self.timers.set(slot, t);
         }
         let keys: Vec<u32> = self.fleet.iter().map(|(key, _)| key).collect();
         let around: Surroundings<'_> = surroundings!(self);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ticket::{Phase, Running};
+use super::worker::AttemptPlace;
 use super::{Action, Answer, AttemptId, DispatchKind, Scheduler, TicketId, Timing, Verdict, WorkerKey};
 use crate::protocol::{Attempt, AttemptOutcome, ProblemCode};
 
@@ -62,14 +63,11 @@ impl Scheduler {
         let task = t.task.index();
         let ticket = t.id;
         if let Some(w) = self.fleet.get_mut(r.worker) {
-            w.attempts.swap_remove(r.place as usize);
-            let moved = w.attempts.get(r.place as usize).copied();
-            w.load[task] -= 1;
-            if let Some(place) = moved
-                && let Some(other) = &mut self.tickets[place.slot].running[place.lane as usize]
-            {
-                other.place = r.place;
+            let place = AttemptPlace { slot, lane: lane as u8 };
+            if let Some(at) = w.attempts.iter().position(|a| *a == place) {
+                w.attempts.swap_remove(at);
             }
+            w.load[task] -= 1;
         }
         if by == EndedBy::Scheduler {
             let attempt = AttemptId { ticket, number: r.number };
@@ -172,7 +170,7 @@ impl Scheduler {
         t.tried.add(r.worker);
         t.hedge_at = super::Time::NEVER;
         if t.in_flight() > 0 {
-            self.timers.set(slot, t.due());
+            self.timers.set(slot, t);
             return; // the other attempt may still succeed
         }
         let charged = !matches!(outcome, AttemptOutcome::Busy | AttemptOutcome::Cancelled);
@@ -200,7 +198,7 @@ impl Scheduler {
             t.phase = Phase::Queued;
             self.queue.push(slot, t);
         }
-        self.timers.set(slot, self.tickets[slot].due());
+        self.timers.set(slot, &self.tickets[slot]);
     }
 
     /// A back-off is over: the request queues again, as soon as the retry budget allows.
@@ -209,7 +207,7 @@ impl Scheduler {
         t.phase = Phase::Parked;
         t.resume_at = super::Time::NEVER;
         self.parked.set(slot, (t.order, t.sequence));
-        self.timers.set(slot, t.due());
+        self.timers.set(slot, t);
     }
 
     /// Answers a request, once and for all; what still runs of it is cancelled.

@@ -91,7 +91,10 @@ impl TaskCost {
     /// network, two at least.
     pub(super) fn credit(&self, rtt: f64, slack: f64) -> f64 {
         let full = self.full();
-        let batches = (slack * (rtt + full) / full).ceil().max(2.0);
+        // Never less than 0, so cutting off rounds down; one is added where that lost something.
+        let wanted = slack * (rtt + full) / full;
+        let whole = (wanted as u64) as f64;
+        let batches = (if whole < wanted { whole + 1.0 } else { whole }).max(2.0);
         batches * full
     }
 
@@ -123,6 +126,9 @@ impl Success {
 
     /// Share of recent attempts that succeeded, 0 to 1.
     pub(super) fn share(&self, now: Time, half_life: Duration) -> f64 {
+        if self.ok >= self.all {
+            return 1.0; // nothing failed that could fade
+        }
         let keep = self.kept(now, half_life);
         (self.ok * keep + Self::PRIOR) / (self.all * keep + Self::PRIOR)
     }

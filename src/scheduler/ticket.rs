@@ -33,8 +33,6 @@ pub(super) fn virtual_deadline(s: &Submission, now: Time, config: &SchedulerConf
 pub(super) struct Running {
     pub(super) number: u32,
     pub(super) worker: u32,
-    /// Its place in the worker's list of attempts.
-    pub(super) place: u32,
     pub(super) started: Time,
     pub(super) gives_up: Time,
     /// Whether it holds a part of the retry budget.
@@ -213,8 +211,10 @@ impl IndexMut<u32> for Tickets {
     }
 }
 
-/// Ids are counters of the shell's own making, so one multiplication spreads them well enough and
-/// nobody outside can choose them to collide.
+/// Ids are counters of the shell's own making, so nobody outside can choose them to collide. Their low bits
+/// stay as they are: requests that came one after the other lie beside one another in the table, and finding
+/// those that are due together meets few cache lines. The top bits, by which the table tells entries
+/// apart, are mixed.
 #[derive(Debug, Default)]
 pub(super) struct IdHasher(u64);
 
@@ -230,6 +230,7 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let n = self.0.rotate_left(5) ^ n;
+        self.0 = (n & (u64::MAX >> 7)) | (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) & !(u64::MAX >> 7));
     }
 }

@@ -57,7 +57,8 @@ pub(super) struct Worker {
     pub(super) paused_until: Time,
     pub(super) ramp_from: Option<Time>,
 
-    pub(super) figures: Figures,
+    /// Apart, so that what decides is close together in memory.
+    pub(super) figures: Box<Figures>,
 }
 
 /// Counts and latencies of one worker.
@@ -102,13 +103,13 @@ impl Worker {
             breaker: Breaker::new(config),
             paused_until: Time::ZERO,
             ramp_from: None,
-            figures: Figures {
+            figures: Box::new(Figures {
                 sent: 0,
                 completed: PerTask::default(),
                 failed: PerTask::default(),
                 latency: PerTask::default(),
                 done: Ring::new(Duration::from_secs(1)),
-            },
+            }),
         }
     }
 
@@ -189,11 +190,16 @@ impl Worker {
 
     /// Seconds until it would answer one more request of this task.
     pub(super) fn predict(&self, task: usize) -> f64 {
-        self.backlog() + self.costs[task].single() + self.rtt
+        self.predict_after(self.backlog(), task)
     }
 
-    /// Whether it may take one more request of this task now.
-    pub(super) fn has_room(&self, task: usize, now: Time, config: &SchedulerConfig) -> bool {
+    /// The same, if it holds `backlog` seconds of work.
+    pub(super) fn predict_after(&self, backlog: f64, task: usize) -> f64 {
+        backlog + self.costs[task].single() + self.rtt
+    }
+
+    /// Whether it may take one more request of this task now, with `backlog` seconds of work that it holds.
+    pub(super) fn has_room(&self, task: usize, backlog: f64, now: Time, config: &SchedulerConfig) -> bool {
         let held = self.held();
         if held >= self.capacity || now < self.paused_until {
             return false;
@@ -206,7 +212,7 @@ impl Worker {
         }
         let cost = &self.costs[task];
         let limit = cost.credit(self.rtt, config.credit_slack) * self.eased(now, config);
-        self.backlog() + cost.unit() <= limit * (1.0 + 1e-9)
+        backlog + cost.unit() <= limit * (1.0 + 1e-9)
     }
 
     /// How much of its work a worker that came back gets: from a tenth to all.

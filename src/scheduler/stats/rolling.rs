@@ -39,7 +39,17 @@ impl<const N: usize> Ring<N> {
         let slices = (window.as_nanos() as u64 / self.width).clamp(1, N as u64);
         let first = (slice + 1).saturating_sub(slices);
         let oldest_kept = (self.last + 1).saturating_sub(N as u64);
-        (first.max(oldest_kept)..=self.last).map(|s| self.counts[(s % N as u64) as usize]).sum()
+        let first = first.max(oldest_kept);
+        if first > self.last {
+            return 0;
+        }
+        // The ring from its first to its last slice: one run, or two around the end.
+        let (from, to) = ((first % N as u64) as usize, (self.last % N as u64) as usize);
+        if from <= to {
+            self.counts[from..=to].iter().sum()
+        } else {
+            self.counts[from..].iter().chain(&self.counts[..=to]).sum()
+        }
     }
 
     pub(crate) fn clear(&mut self) {
