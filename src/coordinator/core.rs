@@ -74,7 +74,7 @@ impl Core {
         let state = State {
             scheduler: Scheduler::new(config.scheduler.clone(), seed),
             members: Members::default(),
-            tally: Tally::default(),
+            tally: Tally::new(),
             requests: Requests::default(),
             actions: Vec::new(),
             armed: Time::NEVER,

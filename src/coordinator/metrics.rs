@@ -2,15 +2,14 @@
 //!
 //! Every series is there from the start, at zero. `docs/metrics.md` names them all.
 
-mod histogram;
 mod refused;
 mod text;
 
 use crate::protocol::{Priority, ProblemCode, TaskType};
 use crate::scheduler::{Answer, DispatchKind, PerTask, Timing, Verdict};
+use crate::telemetry::prometheus::Histogram;
 
 use super::core::is_refusal;
-use histogram::Histogram;
 pub(crate) use refused::Refused;
 
 /// How a request ended, as a label.
@@ -61,7 +60,7 @@ const KINDS: [(DispatchKind, &str); 4] = [
 ];
 
 /// Counts since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tally {
     requests: PerTask<[[u64; End::ALL.len()]; Priority::ALL.len()]>,
     dispatches: [u64; KINDS.len()],
@@ -72,16 +71,28 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    pub(crate) fn new() -> Self {
+        let seconds = || TaskType::ALL.map(|_| Histogram::new(Histogram::SECONDS));
+        Self {
+            requests: PerTask::default(),
+            dispatches: [0; KINDS.len()],
+            latency: seconds(),
+            wait: seconds(),
+            inference: seconds(),
+            batch: TaskType::ALL.map(|_| Histogram::new(Histogram::SIZES)),
+        }
+    }
+
     /// Counts a request's end.
     pub(crate) fn ended(&mut self, answer: &Answer) {
         let task = answer.task.index();
         let end = End::of(answer);
         self.requests[task][answer.priority as usize][end as usize] += 1;
         if end == End::Success {
-            self.latency[task].record(histogram::SECONDS, answer.latency.as_secs_f64());
+            self.latency[task].observe(answer.latency.as_secs_f64());
         }
         if !answer.attempts.is_empty() {
-            self.wait[task].record(histogram::SECONDS, answer.queue_time.as_secs_f64());
+            self.wait[task].observe(answer.queue_time.as_secs_f64());
         }
     }
 
@@ -92,8 +103,8 @@ impl Tally {
 
     /// Counts what a worker measured.
     pub(crate) fn computed(&mut self, task: TaskType, timing: &Timing) {
-        self.inference[task.index()].record(histogram::SECONDS, timing.computed);
-        self.batch[task.index()].record(histogram::ITEMS, f64::from(timing.batch_size));
+        self.inference[task.index()].observe(timing.computed);
+        self.batch[task.index()].observe(f64::from(timing.batch_size));
     }
 }
 

@@ -18,25 +18,33 @@ pub enum Kind {
     Gauge,
 }
 
+/// A metric that was begun; its samples follow.
+#[derive(Debug)]
+pub struct Family<'a> {
+    text: &'a mut String,
+    name: &'a str,
+}
+
+impl Family<'_> {
+    /// One sample.
+    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        let _ = writeln!(self.text, "{}{} {value}", self.name, Labels(labels));
+    }
+}
+
 impl Exposition {
     /// Media type of the text.
     pub const MEDIA_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Begins a metric; its samples follow.
-    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        let kind = if kind == Kind::Counter { "counter" } else { "gauge" };
-        self.head(name, kind, help);
-    }
-
-    /// One sample.
-    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let _ = writeln!(self.text, "{name}{} {value}", Labels(labels));
+    /// Begins a metric.
+    pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Family<'a> {
+        self.head(name, if kind == Kind::Counter { "counter" } else { "gauge" }, help);
+        Family { text: &mut self.text, name }
     }
 
     /// A metric that has one sample without labels.
     pub fn single(&mut self, name: &str, kind: Kind, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample(name, &[], value);
+        self.family(name, kind, help).sample(&[], value);
     }
 
     /// A histogram metric: one series for each set of labels.
@@ -101,7 +109,8 @@ impl Histogram {
     pub const SECONDS: &'static [f64] =
         &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
     /// Buckets for the sizes of batches.
-    pub const SIZES: &'static [f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+    pub const SIZES: &'static [f64] =
+        &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 256.0];
 
     /// An empty one; the bounds must ascend.
     pub fn new(bounds: &'static [f64]) -> Self {
@@ -128,8 +137,7 @@ mod tests {
         }
         let mut exposition = Exposition::default();
         exposition.single("up_total", Kind::Counter, "Ups.", 3);
-        exposition.family("depth", Kind::Gauge, "How deep.");
-        exposition.sample("depth", &[("task", "a\"b")], 0.5);
+        exposition.family("depth", Kind::Gauge, "How deep.").sample(&[("task", "a\"b")], 0.5);
         let labels: &[(&str, &str)] = &[("task", "x")];
         exposition.histograms("size", "How big.", [(labels, &histogram)]);
         let expected = "# HELP up_total Ups.\n# TYPE up_total counter\nup_total 3\n\

@@ -169,12 +169,12 @@ impl Meter {
     /// The text of `/metrics`.
     pub(super) fn exposition(&self, gauges: Gauges) -> String {
         let mut out = Exposition::default();
-        out.family("aiq_serving_requests_total", Kind::Counter, "Requests by task and outcome.");
+        let mut family = out.family("aiq_serving_requests_total", Kind::Counter, "Requests by task and outcome.");
         for task in TaskType::ALL {
             for outcome in Outcome::ALL {
                 let value = self.outcomes[task.index()][outcome as usize].load(Ordering::Relaxed);
                 let labels = [("task", task.as_str()), ("outcome", outcome.as_str())];
-                out.sample("aiq_serving_requests_total", &labels, value);
+                family.sample(&labels, value);
             }
         }
         let refused = self.refused.load(Ordering::Relaxed);

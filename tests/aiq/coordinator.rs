@@ -4,5 +4,6 @@
 mod answers;
 mod fake;
 mod fleet;
+mod metrics;
 mod refusals;
 mod streams;

@@ -9,6 +9,7 @@ use axum::http::{Response, StatusCode};
 use super::reply::{Answer, json, text};
 use crate::coordinator::app::App;
 use crate::protocol::{Problem, ProblemCode, QueueStats, RunState, Status, WorkersPerformance, routes};
+use crate::telemetry::prometheus::Exposition;
 
 /// System summary.
 #[utoipa::path(get, path = routes::STATUS, tag = "fleet", responses((status = 200, body = Status)))]
@@ -57,5 +58,5 @@ pub(super) fn ready(app: &App) -> Result<(), Problem> {
 #[utoipa::path(get, path = routes::METRICS, tag = "operation",
     responses((status = 200, description = "Metrics.", body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    text("text/plain; version=0.0.4; charset=utf-8", app.metrics_text())
+    text(Exposition::MEDIA_TYPE, app.metrics_text())
 }

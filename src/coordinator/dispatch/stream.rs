@@ -5,18 +5,16 @@
 //! scheduler cancels what takes too long.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, StatusCode};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -41,10 +39,6 @@ pub(crate) struct Stream {
 struct State {
     /// Frames to be written.
     out: BytesMut,
-    /// What they are written to, once it is open.
-    socket: Option<Arc<OwnedWriteHalf>>,
-    /// Whether the task is writing frames that it took.
-    writing: bool,
     /// Sent and not answered, by number.
     waiting: HashMap<u64, Unanswered>,
     last: u64,
@@ -69,19 +63,6 @@ pub(crate) enum End {
     Broken(String, Vec<Unanswered>),
 }
 
-impl State {
-    /// Writes from where the frames are made: on an idle stream there is nothing that they could share a
-    /// write with, and waking the task would take longer. What does not go at once, or not at all, is
-    /// the task's to see.
-    fn write_now(&mut self) {
-        if let Some(socket) = &self.socket
-            && let Ok(bytes) = socket.try_write(&self.out)
-        {
-            self.out.advance(bytes);
-        }
-    }
-}
-
 /// The worker does not know this protocol.
 struct Refused;
 
@@ -104,13 +85,9 @@ impl Stream {
         }
         state.last += 1;
         let number = state.last;
-        let idle = state.waiting.is_empty() && state.out.is_empty() && !state.writing;
         let budget_ms = u32::try_from(budget.as_millis()).unwrap_or(u32::MAX).max(1);
         put_request(&mut state.out, number, budget_ms, work.priority, &work.id, &work.body);
         state.waiting.insert(number, Unanswered { attempt, work: Arc::clone(work), budget });
-        if idle {
-            state.write_now();
-        }
         self.written(state);
         Some(number)
     }
@@ -135,11 +112,8 @@ impl Stream {
             state.closed = true;
             self.over.cancel();
         }
-        let left = !state.out.is_empty();
         drop(state);
-        if left {
-            self.wake.notify_one();
-        }
+        self.wake.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -165,7 +139,7 @@ impl Stream {
         let (reading, writing) = connection.into_split();
         Err(tokio::select! {
             reason = self.read(reading, read, deliver) => reason,
-            reason = self.write(Arc::new(writing)) => reason,
+            reason = self.write(writing) => reason,
         })
     }
 
@@ -173,39 +147,25 @@ impl Stream {
         let mut state = self.lock();
         state.closed = true;
         state.out = BytesMut::new();
-        state.socket = None;
         std::mem::take(&mut state.waiting).into_values().collect()
     }
 
-    async fn write(&self, to: Arc<OwnedWriteHalf>) -> String {
-        self.lock().socket = Some(Arc::clone(&to));
+    async fn write(&self, mut to: tokio::net::tcp::OwnedWriteHalf) -> String {
         let mut frames = BytesMut::new();
         loop {
-            {
-                let mut state = self.lock();
-                std::mem::swap(&mut frames, &mut state.out);
-                state.writing = !frames.is_empty();
-            }
+            frames.clear();
+            std::mem::swap(&mut frames, &mut self.lock().out);
             if frames.is_empty() {
                 self.wake.notified().await;
-            }
-            while !frames.is_empty() {
-                let written = match to.writable().await {
-                    Ok(()) => to.try_write(&frames),
-                    Err(e) => Err(e),
-                };
-                match written {
-                    Ok(bytes) => frames.advance(bytes),
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                    Err(e) => return format!("the connection broke: {e}"),
-                }
+            } else if let Err(e) = to.write_all(&frames).await {
+                return format!("the connection broke: {e}");
             }
         }
     }
 
     async fn read(
         &self,
-        mut from: OwnedReadHalf,
+        mut from: tokio::net::tcp::OwnedReadHalf,
         read: Bytes,
         mut deliver: impl FnMut(Vec<(AttemptId, Reply)>),
     ) -> String {

@@ -185,6 +185,11 @@ impl Fake {
         self.shared.state.lock().unwrap().script.extend(conducts);
     }
 
+    /// Drops what is left of the script.
+    pub(crate) fn forget_script(&self) {
+        self.shared.state.lock().unwrap().script.clear();
+    }
+
     /// Where its serving process is in its life, as it says with its next heartbeat.
     pub(crate) fn live(&self, state: &'static str) {
         self.shared.state.lock().unwrap().life = state;
