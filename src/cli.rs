@@ -22,7 +22,7 @@ pub use infer::{InferArgs, InferTask};
 pub use load::{LoadArgs, LoadArrivals, LoadOutput, LoadPattern};
 pub use models::{ModelsArgs, ModelsCommand};
 pub use monitor::MonitorArgs;
-pub use shared::{LogArgs, LogLevel, TargetArgs, TokenArgs};
+pub use shared::{LogArgs, LogLevel, TargetArgs, Theme, TokenArgs};
 pub use up::UpArgs;
 pub use worker::{Device, FaultArgs, Precision, Speciality, WorkerArgs};
 

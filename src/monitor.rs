@@ -27,7 +27,7 @@ mod tests;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use crate::cli::MonitorArgs;
+use crate::cli::{MonitorArgs, Theme};
 use crate::client::ClientConfig;
 use crate::config::{Access, Scope};
 
@@ -55,7 +55,7 @@ impl MonitorOptions {
             client,
             hands: Hands::Operate,
             mouse: terminal::Mouse::Captured,
-            look: Look::of_terminal(),
+            look: Look::of_terminal(Theme::Auto),
             fleet: Fleet::Elsewhere,
         }
     }
@@ -93,13 +93,30 @@ pub enum Exit {
 }
 
 impl Look {
-    /// What the environment says: `NO_COLOR`, and the Linux console, which has no braille.
-    pub fn of_terminal() -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
-        let colour = if set("NO_COLOR").is_some() { Colour::None } else { Colour::Ansi };
+    /// What the environment says: `NO_COLOR`, `COLORFGBG` where nobody said what the background is, and the
+    /// Linux console, which has no braille. The terminal itself is not asked: over a slow line its
+    /// answer would come late, and be read as keys.
+    pub fn of_terminal(theme: Theme) -> Self {
+        let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let light = match theme {
+            Theme::Auto => set("COLORFGBG").is_some_and(|colours| has_light_background(&colours)),
+            Theme::Dark => false,
+            Theme::Light => true,
+        };
+        let colour = match (set("NO_COLOR"), light) {
+            (Some(_), _) => Colour::None,
+            (None, true) => Colour::OnLight,
+            (None, false) => Colour::Ansi,
+        };
         let console = set("TERM").is_some_and(|term| term == "linux");
         Self { colour, glyphs: if console { Glyphs::Ascii } else { Glyphs::Unicode } }
     }
+}
+
+/// Whether `COLORFGBG` (foreground;background, or with a word between) names a light background: white, or
+/// the bright ones above it but for bright black.
+fn has_light_background(colours: &str) -> bool {
+    colours.rsplit(';').next().and_then(|back| back.parse::<u8>().ok()).is_some_and(|back| back == 7 || back > 8)
 }
 
 /// Runs `aiq monitor`: the dashboard, or one of its plain outputs.
@@ -116,7 +133,7 @@ pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
     } else if args.once || !on_terminal() {
         plain::once(&client).await?;
     } else {
-        let mut options = MonitorOptions::new(client);
+        let mut options = MonitorOptions { look: Look::of_terminal(args.theme), ..MonitorOptions::new(client) };
         if args.read_only {
             options.hands = Hands::ReadOnly;
         }
@@ -153,10 +170,11 @@ pub enum Left {
 ///
 /// # Errors
 /// What kept the screen from opening.
-pub async fn over_own_fleet(url: &str) -> anyhow::Result<Left> {
+pub async fn over_own_fleet(url: &str, theme: Theme) -> anyhow::Result<Left> {
     anyhow::ensure!(on_terminal(), "--monitor needs a terminal; leave it out, or run `aiq monitor` elsewhere");
     let client = ClientConfig { token: Access::for_tool(None, &[Scope::Admin])?, ..ClientConfig::new(url) };
-    let exit = open(MonitorOptions { fleet: Fleet::Ours, ..MonitorOptions::new(client) }).await?;
+    let look = Look::of_terminal(theme);
+    let exit = open(MonitorOptions { fleet: Fleet::Ours, look, ..MonitorOptions::new(client) }).await?;
     Ok(if exit == Exit::KeepFleet { Left::KeepFleet } else { Left::StopFleet })
 }
 

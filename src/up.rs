@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::cli::UpArgs;
+use crate::cli::{Theme, UpArgs};
 use crate::monitor;
 use crate::process::StopSignals;
 use fleet::Fleet;
@@ -45,7 +45,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let text = report::ready(&args, fleet.url(), &workers, started.elapsed());
     if args.monitor {
-        watch_on_screen(&mut fleet, &mut signals).await?;
+        watch_on_screen(&mut fleet, args.theme, &mut signals).await?;
     } else {
         std::io::stdout().write_all(text.as_bytes()).context("can't print what runs where")?;
         fleet.watch(signals.next()).await;
@@ -57,11 +57,11 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
 
 /// Opens the dashboard over the running fleet. Where the person quits it and lets the fleet run on,
 /// it runs until a signal.
-async fn watch_on_screen(fleet: &mut Fleet, signals: &mut StopSignals) -> anyhow::Result<()> {
+async fn watch_on_screen(fleet: &mut Fleet, theme: Theme, signals: &mut StopSignals) -> anyhow::Result<()> {
     fleet.hush();
     let url = fleet.url().to_owned();
     let left = {
-        let screen = monitor::over_own_fleet(&url);
+        let screen = monitor::over_own_fleet(&url, theme);
         tokio::pin!(screen);
         tokio::select! {
             left = &mut screen => left?,

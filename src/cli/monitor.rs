@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::TargetArgs;
+use super::{TargetArgs, Theme};
 
 /// Flags of `aiq monitor`.
 #[derive(Clone, Debug, Args)]
@@ -25,6 +25,9 @@ pub struct MonitorArgs {
     /// Leave the mouse to the terminal
     #[arg(long)]
     pub no_mouse: bool,
+    /// What the terminal's background is: auto (what COLORFGBG says, or dark), dark or light
+    #[arg(long, env = "AIQ_THEME", value_enum, default_value_t, hide_possible_values = true)]
+    pub theme: Theme,
     /// Draw with ASCII alone
     #[arg(long)]
     pub ascii: bool,

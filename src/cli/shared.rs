@@ -62,3 +62,15 @@ pub struct TargetArgs {
     #[arg(long, env = "AIQ_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
+
+/// What the background of the terminal is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Theme {
+    /// Light if COLORFGBG says so, else dark
+    #[default]
+    Auto,
+    /// Dark
+    Dark,
+    /// Light
+    Light,
+}

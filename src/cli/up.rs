@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::{Device, LogArgs, Precision};
+use super::{Device, LogArgs, Precision, Theme};
 
 /// Flags of `aiq up`.
 #[derive(Clone, Debug, Default, Args)]
@@ -21,6 +21,9 @@ pub struct UpArgs {
     /// Open the dashboard when the fleet is ready
     #[arg(short, long)]
     pub monitor: bool,
+    /// With --monitor: what the terminal's background is: auto (what COLORFGBG says, or dark), dark or light
+    #[arg(long, env = "AIQ_THEME", value_enum, default_value_t, hide_possible_values = true)]
+    pub theme: Theme,
     /// Workers inject faults: 2 % crashes, 3 % time-outs, 0.1–0.8 s network delay
     #[arg(long)]
     pub faults: bool,

@@ -5,13 +5,19 @@ use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
-use super::theme::{Colour, Glyphs, Look};
+use super::theme::{Colour, Glyphs, Look, on_light};
 
 /// Adapts a drawn screen.
 pub(crate) fn fold(buffer: &mut Buffer, look: Look) {
     for cell in &mut buffer.content {
-        if look.colour == Colour::None {
-            cell.set_fg(Color::Reset).set_bg(Color::Reset);
+        match look.colour {
+            Colour::Ansi => {}
+            Colour::OnLight => {
+                (cell.fg, cell.bg) = (on_light(cell.fg), on_light(cell.bg));
+            }
+            Colour::None => {
+                cell.set_fg(Color::Reset).set_bg(Color::Reset);
+            }
         }
         if look.glyphs == Glyphs::Ascii && !cell.symbol().is_ascii() {
             let plain = cell.symbol().chars().next().map_or(' ', ascii);
@@ -32,7 +38,7 @@ pub(crate) fn dim(buffer: &mut Buffer, area: Rect, look: Look) {
 fn dim_cell(cell: &mut Cell, colour: Colour) {
     cell.modifier.remove(Modifier::BOLD);
     match colour {
-        Colour::Ansi => {
+        Colour::Ansi | Colour::OnLight => {
             cell.modifier.remove(Modifier::DIM);
             cell.set_fg(Color::DarkGray);
         }

@@ -1,6 +1,6 @@
-//! Colours and signs. Colours are the terminal's own sixteen, so that they fit a light and a dark
-//! background alike; black, white and grey are never named, and no colour stands alone: a sign and
-//! a word say the same.
+//! Colours and signs. Colours are the terminal's own sixteen; black and white are never named, and no
+//! colour stands alone: a sign and a word say the same. On a light background yellow, cyan and green
+//! of the sixteen can't be read, so there `fold` puts darker ones in their place.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
@@ -20,8 +20,10 @@ pub struct Look {
 /// Which colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
-    /// The terminal's sixteen.
+    /// The terminal's sixteen, which are made for a dark background.
     Ansi,
+    /// Darker ones of the 256 that xterm has, for a light background.
+    OnLight,
     /// None: bold, dim and reversed alone (<https://no-color.org>).
     None,
 }
@@ -70,6 +72,22 @@ impl Tone {
             Self::Warn => style.fg(Color::Yellow).add_modifier(Modifier::BOLD),
             Self::Bad => style.fg(Color::Red).add_modifier(Modifier::BOLD),
         }
+    }
+}
+
+/// The colour of the same meaning that can be read on a light background: a contrast of four and more with
+/// white (WCAG 2.1's formula).
+pub(crate) const fn on_light(colour: Color) -> Color {
+    match colour {
+        Color::Cyan => Color::Indexed(30),
+        Color::Green => Color::Indexed(28),
+        Color::Yellow => Color::Indexed(130),
+        Color::Red => Color::Indexed(160),
+        Color::Blue => Color::Indexed(25),
+        Color::LightBlue => Color::Indexed(26),
+        Color::Magenta => Color::Indexed(127),
+        Color::DarkGray => Color::Indexed(242),
+        other => other,
     }
 }
 
@@ -135,5 +153,35 @@ impl Badge {
             (None, WorkerState::Ready, BreakerState::Closed) => ("●", "ready", Tone::Good),
         };
         Self { sign, word, tone }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance of an entry of xterm's colour cube or grey ramp.
+    fn luminance(index: u8) -> f64 {
+        let channel = |level: u8| {
+            let v = f64::from(level) / 255.0;
+            if v <= 0.03928 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+        };
+        let cube = |i: u8| if i == 0 { 0 } else { 55 + 40 * i };
+        let [r, g, b] = match index {
+            232.. => [8 + 10 * (index - 232); 3],
+            _ => [(index - 16) / 36, (index - 16) / 6 % 6, (index - 16) % 6].map(cube),
+        };
+        0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b)
+    }
+
+    #[test]
+    fn every_colour_can_be_read_on_white() {
+        let tones = [Tone::Accent, Tone::Good, Tone::Note, Tone::Warn, Tone::Bad];
+        let ours = tones.iter().filter_map(|tone| tone.style().fg).chain(SERIES).chain([Color::DarkGray]);
+        for colour in ours {
+            let Color::Indexed(index) = on_light(colour) else { panic!("{colour} has none") };
+            let contrast = 1.05 / (luminance(index) + 0.05);
+            assert!(contrast >= 4.0, "{colour}: {contrast:.1}");
+        }
     }
 }
