@@ -50,7 +50,7 @@ impl CoordinatorConfig {
     /// Most readers of the event stream.
     pub const MAX_EVENT_READERS: usize = 64;
     /// Events that a slow reader may fall behind before it misses some.
-    pub const EVENT_BUFFER: usize = 1024;
+    pub const EVENT_BUFFER: usize = 4096;
     /// Longest long-poll of a result.
     pub const MAX_RESULT_WAIT: Duration = Duration::from_mins(1);
 

@@ -11,9 +11,16 @@ use super::{Ability, PerTask, Time};
 use crate::config::SchedulerConfig;
 use crate::protocol::{BreakerState, TaskType};
 
-/// A predicted finish, as bits that order like the number; then who was touched longest ago, give or
+/// A predicted finish, as [`grained`] bits that order like the number; then who was touched longest ago, give or
 /// take chance.
 type Rank = (u64, u64);
+
+/// A number's bits, which order like it, without what lies within an eighth of it: measured times differ by
+/// more than that from chance, and workers that are as good as equal should share the work.
+fn grained(cost: f64) -> u64 {
+    const DROPPED: u32 = f64::MANTISSA_DIGITS - 1 - 3;
+    cost.max(0.0).to_bits() >> DROPPED << DROPPED
+}
 
 /// How a worker stands with one task, as it was last counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -267,7 +274,7 @@ impl Fleet {
                 // A tie-break by chance alone would keep those that once drew a high number from ever
                 // being touched again; one by turns alone would march in step.
                 let chance = u64::from(around.rng.next_u32()) % (4 * self.len as u64).max(1);
-                Some((self.cost(w, task, backlog, around).max(0.0).to_bits(), self.touches + chance))
+                Some((grained(self.cost(w, task, backlog, around)), self.touches + chance))
             }
             _ => None,
         };
@@ -291,7 +298,7 @@ impl Fleet {
             return if w.held() == 0 { 0.0 } else { f64::INFINITY };
         }
         let Surroundings { now, config, figures, .. } = around;
-        let mut predicted = w.predict_after(backlog, task);
+        let mut predicted = w.predict_after(backlog, task) - w.faded_rtt(*now);
         if let (Some(measured), Some(median)) = (w.costs[task].measured, self.medians[task])
             && now.since(measured) > Self::STALE
             && w.costs[task].unit() > median

@@ -104,7 +104,7 @@ impl Scheduler {
                     w.costs[task].observe(now, timing);
                     let at_worker = timing.queued + timing.computed;
                     if at_worker.is_finite() {
-                        w.observe_rtt(seconds - at_worker);
+                        w.observe_rtt(now, seconds - at_worker);
                     }
                 } else if w.costs[task].measured.is_none() {
                     w.costs[task].observe(now, Timing { queued: 0.0, computed: seconds, batch_size: 1 });

@@ -52,6 +52,8 @@ pub(super) struct Worker {
 
     pub(super) costs: PerTask<TaskCost>,
     pub(super) rtt: f64,
+    /// When an answer last told of it.
+    rtt_at: Time,
     pub(super) success: Success,
     pub(super) breaker: Breaker,
     pub(super) paused_until: Time,
@@ -74,6 +76,8 @@ pub(super) struct Figures {
 impl Worker {
     /// Weight of a new round-trip time.
     const RTT_WEIGHT: f64 = 0.1;
+    /// Seconds in which a round-trip time that nothing confirms loses half of its weight in the choice.
+    const RTT_HALF_LIFE: f64 = 30.0;
 
     pub(super) fn new(spec: &WorkerSpec, now: Time, config: &SchedulerConfig) -> Self {
         Self {
@@ -99,6 +103,7 @@ impl Worker {
             reported_in_flight: 0,
             costs: TaskType::ALL.map(|_| TaskCost::unknown()),
             rtt: 0.0,
+            rtt_at: now,
             success: Success::default(),
             breaker: Breaker::new(config),
             paused_until: Time::ZERO,
@@ -233,10 +238,23 @@ impl Worker {
     }
 
     /// The network's share of an attempt was seen.
-    pub(super) fn observe_rtt(&mut self, seconds: f64) {
+    pub(super) fn observe_rtt(&mut self, now: Time, seconds: f64) {
         let first = self.figures.completed.iter().sum::<u64>() == 0;
-        let weight = if first { 1.0 } else { Self::RTT_WEIGHT };
+        let weight = if first { 1.0 } else { Self::RTT_WEIGHT.max(self.rtt_doubt(now)) };
         self.rtt += weight * (seconds.max(0.0) - self.rtt);
+        self.rtt_at = now;
+    }
+
+    /// How much of the network's share may be forgotten by now: one bad moment must not keep a worker
+    /// from work for good, as nothing but work measures it again (Finagle's peak EWMA decays for the same reason).
+    pub(super) fn faded_rtt(&self, now: Time) -> f64 {
+        self.rtt * self.rtt_doubt(now)
+    }
+
+    /// How little the round-trip time is worth that was last measured some time ago, 0 to 1.
+    fn rtt_doubt(&self, now: Time) -> f64 {
+        let age = now.secs_since(self.rtt_at);
+        if age < 1.0 { 0.0 } else { 1.0 - (-age / Self::RTT_HALF_LIFE).exp2() }
     }
 
     /// When something about it is due, given how long it may stand still.

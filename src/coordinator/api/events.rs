@@ -1,7 +1,7 @@
 //! `GET /events`: the event stream, server-sent events whose data is an `Event` as JSON.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -27,38 +27,69 @@ pub(super) async fn events(State(app): State<Arc<App>>) -> Answer {
         return Err(Problem::new(ProblemCode::Unavailable, detail).with_retry_after(5.0).into());
     };
     let first = app.first_snapshot(reader.last_seq);
-    Ok(sse(Body::from_stream(stream::unfold((app, reader, Some(first)), next))))
+    let following = Following { app, reader, first: Some(first), sent: Instant::now() };
+    Ok(sse(Body::from_stream(stream::unfold(following, Following::next))))
 }
 
-async fn next(
-    (app, mut reader, first): (Arc<App>, Reader, Option<Event>),
-) -> Option<(Result<Bytes, std::convert::Infallible>, (Arc<App>, Reader, Option<Event>))> {
-    let frame = if let Some(event) = first {
-        frame(&event)
-    } else {
-        tokio::select! {
-            event = reader.next() => frame(&*event?),
-            () = app.closing.cancelled() => return None,
+/// A reader's stream.
+struct Following {
+    app: Arc<App>,
+    reader: Reader,
+    first: Option<Event>,
+    /// When the last piece went out.
+    sent: Instant,
+}
+
+impl Following {
+    /// Least time between two pieces of a busy stream: what happens meanwhile goes out in one, so that a
+    /// thousand events a second cost their reader, and us, fifty wake-ups.
+    const GATHER: Duration = Duration::from_millis(20);
+    /// Largest piece, about; the rest follows in the next one.
+    const MOST: usize = 64 << 10;
+
+    async fn next(mut self) -> Option<(Result<Bytes, std::convert::Infallible>, Self)> {
+        let mut piece = Vec::with_capacity(512);
+        if let Some(event) = self.first.take() {
+            write_frame(&mut piece, Some(event.seq), &event);
+        } else {
+            let closing = self.app.closing.clone();
+            let gathered = async {
+                let event = self.reader.next().await?;
+                tokio::time::sleep_until((self.sent + Self::GATHER).into()).await;
+                write_frame(&mut piece, Some(event.seq), &*event);
+                while piece.len() < Self::MOST
+                    && let Some(event) = self.reader.ready()
+                {
+                    write_frame(&mut piece, Some(event.seq), &*event);
+                }
+                Some(())
+            };
+            tokio::select! {
+                done = gathered => done?,
+                () = closing.cancelled() => return None,
+            }
         }
-    };
-    Some((Ok(frame), (app, reader, None)))
+        self.sent = Instant::now();
+        Some((Ok(piece.into()), self))
+    }
 }
 
-fn frame(event: &Event) -> Bytes {
-    data_frame(Some(event.seq), event)
-}
-
-/// One server-sent event. JSON has no line breaks of its own, so that one `data` line holds it.
+/// One server-sent event.
 pub(super) fn data_frame<T: serde::Serialize>(id: Option<u64>, data: &T) -> Bytes {
     let mut out = Vec::with_capacity(256);
+    write_frame(&mut out, id, data);
+    out.into()
+}
+
+/// Adds a server-sent event. JSON has no line breaks of its own, so that one `data` line holds it.
+fn write_frame<T: serde::Serialize>(out: &mut Vec<u8>, id: Option<u64>, data: &T) {
     if let Some(id) = id {
         out.extend_from_slice(format!("id: {id}\n").as_bytes());
     }
     out.extend_from_slice(b"data: ");
     // Writing our own types to memory can't fail.
-    let _ = serde_json::to_writer(&mut out, data);
+    let _ = serde_json::to_writer(&mut *out, data);
     out.extend_from_slice(b"\n\n");
-    out.into()
 }
 
 /// A comment, which readers pass over: it shows both sides that the connection stands.

@@ -142,6 +142,43 @@ fn equals_share_the_work_evenly() {
 }
 
 #[test]
+fn so_do_those_that_differ_by_a_few_per_cent() {
+    let mut d = Driver::with_workers(4);
+    for (key, cost) in [(0, 0.02), (1, 0.0205), (2, 0.021), (3, 0.0202)] {
+        d.set_cost(key, cost);
+    }
+    let mut sent = [0_u32; 4];
+    for _ in 0..400 {
+        let t = d.text();
+        sent[d.running_of(t)[0].worker.0 as usize] += 1;
+        d.end_of(t, AttemptOutcome::Success);
+    }
+    assert!(sent.iter().all(|n| (60..=140).contains(n)), "{sent:?}");
+}
+
+#[test]
+fn one_bad_moment_of_the_network_does_not_keep_a_worker_from_work() {
+    let mut d = Driver::with_workers(2);
+    let send = |d: &mut Driver, seconds: f64| {
+        let t = d.text();
+        let worker = d.running_of(t)[0].worker;
+        d.pass(0.02 + seconds);
+        d.end_of(t, AttemptOutcome::Success);
+        worker
+    };
+    d.network = 0.3;
+    let unlucky = send(&mut d, 0.3);
+    d.network = 0.0;
+    let mut went = [0_u32; 2];
+    for _ in 0..600 {
+        d.pass(1.0);
+        let worker = send(&mut d, 0.0);
+        went[usize::from(worker == unlucky)] += 1;
+    }
+    assert!(went[1] >= 100, "{went:?}");
+}
+
+#[test]
 fn the_full_model_is_worth_a_wait_but_not_the_deadline() {
     let mut d = Driver::with_workers(2);
     let fallback = |d: &mut Driver| {
