@@ -30,8 +30,8 @@ def parse():
     for name in ("data", "image", "text", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="folder for the decoded pictures")
-    parser.add_argument("--per-label", type=int, default=200, help="training pictures of each label")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--per-label", type=int, default=300, help="training pictures of each label")
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -47,18 +47,29 @@ def features(image, data, per_label, cache):
     return torch.cat(out).clone(), torch.from_numpy(y)
 
 
-def fit(pooled, labels, texts, steps):
-    """The matrix [256, 1280] and the logarithm of the scale. `texts`: unit vectors (prompts, labels, 256)."""
+def fit(pooled, labels, texts, steps, sets=3, dropout=0.3):
+    """The matrix [256, 1280] and the logarithm of the scale. `texts`: unit vectors (prompts, labels, 256).
+
+    A step takes `sets` sets of one picture of each label; each picture must find its text among all, and each text its
+    picture in the set, which is CLIP's loss in both directions without two pairs of one label. Dropout, since the image
+    model knows these very pictures better than it will know others.
+    """
     mean = F.normalize(texts.mean(0), dim=1)
     matrix = torch.nn.Parameter(torch.linalg.lstsq(pooled, mean[labels]).solution.T.clone().contiguous())
     scale = torch.nn.Parameter(torch.tensor(3.0))
     opt = torch.optim.AdamW([{"params": [matrix], "weight_decay": 0.02}, {"params": [scale], "weight_decay": 0.0}], lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, steps)
+    count = texts.shape[1]
+    each = int(labels.bincount(minlength=count).min())
+    of_label = torch.stack([torch.nonzero(labels == n).flatten()[:each] for n in range(count)])
+    right = torch.arange(count).repeat(sets, 1)
     for step in range(steps):
-        chosen = torch.randint(0, len(pooled), (512,))
-        pictures = F.normalize(pooled[chosen] @ matrix.T, dim=1)
-        scores = scale.exp().clamp(max=100) * pictures @ texts[step % len(texts)].T
-        loss = F.cross_entropy(scores, labels[chosen], label_smoothing=0.05)
+        chosen = of_label[torch.arange(count), torch.randint(0, each, (sets, count))]
+        pictures = F.normalize(F.dropout(pooled[chosen], dropout) @ matrix.T, dim=2)
+        scores = scale.exp().clamp(max=100) * pictures @ texts[step % len(texts)].T  # set, picture, text
+        by_picture = F.cross_entropy(scores.flatten(0, 1), right.flatten(), label_smoothing=0.05)
+        by_text = F.cross_entropy(scores.transpose(1, 2).flatten(0, 1), right.flatten(), label_smoothing=0.05)
+        loss = (by_picture + by_text) / 2
         opt.zero_grad()
         loss.backward()
         opt.step()

