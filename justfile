@@ -90,3 +90,7 @@ screenshots:
 # Everything that CI runs
 ci:
     .ci/run
+
+# Run every step of making the small models on a few examples (DATA, MINILM, PYTHON: see assets/models/training/README.md)
+training-smoke:
+    sh assets/models/training/smoke.sh
