@@ -99,7 +99,7 @@ impl Look {
     pub fn of_terminal(theme: Theme) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let light = match theme {
-            Theme::Auto => set("COLORFGBG").is_some_and(|colours| has_light_background(&colours)),
+            Theme::Auto => set("COLORFGBG").is_some_and(|colours| theme::has_light_background(&colours)),
             Theme::Dark => false,
             Theme::Light => true,
         };
@@ -111,12 +111,6 @@ impl Look {
         let console = set("TERM").is_some_and(|term| term == "linux");
         Self { colour, glyphs: if console { Glyphs::Ascii } else { Glyphs::Unicode } }
     }
-}
-
-/// Whether `COLORFGBG` (foreground;background, or with a word between) names a light background: white, or
-/// the bright ones above it but for bright black.
-fn has_light_background(colours: &str) -> bool {
-    colours.rsplit(';').next().and_then(|back| back.parse::<u8>().ok()).is_some_and(|back| back == 7 || back > 8)
 }
 
 /// Runs `aiq monitor`: the dashboard, or one of its plain outputs.

@@ -91,6 +91,12 @@ pub(crate) const fn on_light(colour: Color) -> Color {
     }
 }
 
+/// Whether `COLORFGBG` (foreground;background, or with a word between) names a light background: white, or
+/// the bright ones above it but for bright black.
+pub(crate) fn has_light_background(colours: &str) -> bool {
+    colours.rsplit(';').next().and_then(|back| back.parse::<u8>().ok()).is_some_and(|back| back == 7 || back > 8)
+}
+
 /// The colours of a chart's lines, in the order of its legend.
 pub(crate) const SERIES: [Color; 4] = [Color::Cyan, Color::Magenta, Color::Green, Color::LightBlue];
 
@@ -172,6 +178,16 @@ mod tests {
             _ => [(index - 16) / 36, (index - 16) / 6 % 6, (index - 16) % 6].map(cube),
         };
         0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b)
+    }
+
+    #[test]
+    fn the_background_is_the_last_of_the_colours() {
+        for light in ["0;15", "0;default;15", "0;7"] {
+            assert!(has_light_background(light), "{light}");
+        }
+        for dark in ["15;0", "7;default;0", "12;8", "0;default", ""] {
+            assert!(!has_light_background(dark), "{dark}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn request(id: &str, data: &str) -> String {
     json!({"request_id": id, "task_type": TEXT, "data": data}).to_string()
 }
 
-fn problem(code: &str, status: u16) -> Value {
+pub(super) fn problem(code: &str, status: u16) -> Value {
     json!({"type": format!("urn:aiq:problem:{code}"), "title": "x", "status": status, "detail": "said the worker",
            "code": code, "retryable": status >= 500})
 }

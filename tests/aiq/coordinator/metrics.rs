@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::answers::problem;
 use super::fake::{Conduct, Fake};
 use crate::support::{Process, get, post};
 
@@ -13,11 +14,6 @@ const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
 
 /// Counts by series, as `/metrics` names them.
 type Counts = BTreeMap<String, u64>;
-
-fn problem(code: &str, status: u16) -> Value {
-    json!({"type": format!("urn:aiq:problem:{code}"), "title": "x", "status": status, "detail": "said the worker",
-           "code": code, "retryable": status >= 500})
-}
 
 /// The `n`th thing that a worker does: mostly well, now and then in every other way.
 fn conduct(n: usize) -> Conduct {
