@@ -3,7 +3,7 @@
 //! The modules in reading order: [`cli`] and [`config`] are what a person may say, and the checked
 //! structs that come of it. [`protocol`] is every shape that crosses a socket. [`client`] is a typed
 //! HTTP client of a coordinator, [`telemetry`] the logs, [`inference`] the models. [`coordinator`] and
-//! [`worker`] are the two servers. [`monitor`], [`load`], [`infer`], [`health`] and [`up`] are the tools.
+//! [`worker`] are the two servers. [`monitor`], [`load`], [`infer`], [`health`] and [`up`] are the tools, and [`palette`] the colours of their screens.
 //! [`commands`] ties each command to its part.
 //!
 //! Imports run one way: `protocol` ← `client`, `inference`, `scheduler` ← `coordinator`, `worker`,
@@ -20,6 +20,7 @@ pub mod inference;
 pub mod load;
 pub mod models;
 pub mod monitor;
+pub mod palette;
 pub mod process;
 pub mod protocol;
 pub mod scheduler;

@@ -30,8 +30,9 @@ use std::process::ExitCode;
 use crate::cli::{MonitorArgs, Theme};
 use crate::client::ClientConfig;
 use crate::config::{Access, Scope};
+use crate::palette::Colour;
 
-pub use theme::{Colour, Glyphs, Look};
+pub use theme::{Glyphs, Look};
 
 /// How to open the dashboard.
 #[derive(Clone, Debug)]
@@ -93,22 +94,10 @@ pub enum Exit {
 }
 
 impl Look {
-    /// What the environment says: `NO_COLOR`, `COLORFGBG` where nobody said what the background is, and the
-    /// Linux console, which has no braille. The terminal itself is not asked: over a slow line its
-    /// answer would come late, and be read as keys.
+    /// What the environment says: the colours, and the Linux console, which has no braille.
     pub fn of_terminal(theme: Theme) -> Self {
-        let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let light = match theme {
-            Theme::Auto => set("COLORFGBG").is_some_and(|colours| theme::has_light_background(&colours)),
-            Theme::Dark => false,
-            Theme::Light => true,
-        };
-        let colour = match (set("NO_COLOR"), light) {
-            (Some(_), _) => Colour::None,
-            (None, true) => Colour::OnLight,
-            (None, false) => Colour::Ansi,
-        };
-        let console = set("TERM").is_some_and(|term| term == "linux");
+        let console = std::env::var_os("TERM").is_some_and(|term| term == "linux");
+        let colour = Colour::of_terminal(theme);
         Self { colour, glyphs: if console { Glyphs::Ascii } else { Glyphs::Unicode } }
     }
 }

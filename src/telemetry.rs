@@ -4,6 +4,8 @@
 //! Nothing of a request's body is ever logged. Nothing is written to standard output or standard
 //! error here: the terminal belongs to people, and to the screens.
 
+mod bounded;
+mod gathered;
 pub mod prometheus;
 
 use std::io::Write;
@@ -25,7 +27,7 @@ use crate::protocol::{AttemptOutcome, Priority, RequestId, TaskType, WorkerId};
 
 /// Where finished tasks are written, in the process that finishes them. They are too many for a
 /// subscriber's general machinery.
-static TASKS: OnceLock<NonBlocking> = OnceLock::new();
+static TASKS: OnceLock<gathered::Lines> = OnceLock::new();
 /// Lines waiting to be written; beyond that they are dropped and counted, never waited for.
 const BUFFERED_LINES: usize = 64 * 1024;
 
@@ -33,7 +35,8 @@ const BUFFERED_LINES: usize = 64 * 1024;
 #[derive(Debug)]
 #[must_use = "logs stop when this is dropped"]
 pub struct LogGuard {
-    _guards: Vec<WorkerGuard>,
+    _main: WorkerGuard,
+    _tasks: Option<gathered::Writing>,
 }
 
 /// Why logging can't start.
@@ -59,7 +62,6 @@ pub enum LogError {
 /// [`LogError`] where the folder can't be written.
 pub fn init(config: &LogConfig, name: &str, tasks: TaskLog) -> Result<LogGuard, LogError> {
     let (main, main_guard) = daily(config, name)?;
-    let mut guards = vec![main_guard];
     let level = match config.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -71,12 +73,13 @@ pub fn init(config: &LogConfig, name: &str, tasks: TaskLog) -> Result<LogGuard, 
     let ours = filter::Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("aiq", level);
     let main = json_layer(main).with_filter(ours);
     tracing_subscriber::registry().with(main).try_init().map_err(|_| LogError::Twice)?;
+    let mut guard = LogGuard { _main: main_guard, _tasks: None };
     if tasks == TaskLog::Written {
-        let (writer, guard) = task_file(&config.dir)?;
-        guards.push(guard);
-        TASKS.set(writer).map_err(|_| LogError::Twice)?;
+        let (lines, writing) = task_file(&config.dir)?;
+        guard._tasks = Some(writing);
+        TASKS.set(lines).map_err(|_| LogError::Twice)?;
     }
-    Ok(LogGuard { _guards: guards })
+    Ok(guard)
 }
 
 /// Whether this process writes the task log.
@@ -117,9 +120,7 @@ pub struct TaskRecord<'a> {
 /// Writes one line of the task log: `{"timestamp":"2026-01-31T12:00:00.123456Z","request_id":…}`.
 pub fn task_finished(record: &TaskRecord<'_>) {
     let Some(log) = TASKS.get() else { return };
-    let line = task_line(SystemTime::now(), record);
-    // It never waits: lines beyond the buffer are dropped and counted.
-    let _ = log.clone().write_all(&line);
+    log.push(&task_line(SystemTime::now(), record));
 }
 
 fn task_line(at: SystemTime, record: &TaskRecord<'_>) -> Vec<u8> {
@@ -156,24 +157,18 @@ fn daily(config: &LogConfig, name: &str) -> Result<(NonBlocking, WorkerGuard), L
         .max_log_files(config.files as usize)
         .build(&config.dir)
         .map_err(|e| folder_error(&config.dir, &e))?;
-    Ok(non_blocking(appender))
+    Ok(NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).lossy(true).finish(appender))
 }
 
 /// The task log has one fixed name, for people's scripts; it is cut off by size, not by day.
-fn task_file(dir: &Path) -> Result<(NonBlocking, WorkerGuard), LogError> {
-    let file = bounded::BoundedFile::open(dir.join("task_operations.log")).map_err(|e| folder_error(dir, &e))?;
-    Ok(non_blocking(file))
-}
-
-fn non_blocking<W: std::io::Write + Send + 'static>(writer: W) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).lossy(true).finish(writer)
+fn task_file(dir: &Path) -> Result<(gathered::Lines, gathered::Writing), LogError> {
+    let file = bounded::BoundedFile::open(dir.join("task_operations.log"));
+    file.and_then(gathered::Lines::to).map_err(|e| folder_error(dir, &e))
 }
 
 fn folder_error(dir: &Path, error: &dyn std::fmt::Display) -> LogError {
     LogError::Folder { dir: dir.display().to_string(), reason: error.to_string() }
 }
-
-mod bounded;
 
 #[cfg(test)]
 mod tests {

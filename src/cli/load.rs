@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::TargetArgs;
+use super::{TargetArgs, Theme};
 use crate::config::Span;
 use crate::protocol::Priority;
 
@@ -174,6 +174,9 @@ pub struct LoadArgs {
     /// No live view: one line a second on standard error
     #[arg(long, help_heading = "Output")]
     pub no_tui: bool,
+    /// What the terminal's background is: auto (what COLORFGBG says, or dark), dark or light
+    #[arg(long, env = "AIQ_THEME", value_enum, default_value_t, hide_possible_values = true, help_heading = "Output")]
+    pub theme: Theme,
     /// Print the schedule and send nothing
     #[arg(long, help_heading = "Output")]
     pub plan: bool,

@@ -17,6 +17,7 @@ mod docs;
 mod events;
 mod guard;
 mod openapi;
+mod repoll;
 mod reply;
 mod result;
 pub(super) mod server;

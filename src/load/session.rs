@@ -23,6 +23,7 @@ use super::settings::Settings;
 use crate::cli::LoadArgs;
 use crate::client::{Client, ClientConfig};
 use crate::config::{Access, Scope};
+use crate::palette::Colour;
 
 /// A target and what is to be done to it.
 #[derive(Debug)]
@@ -204,7 +205,7 @@ impl Session {
             marks: Vec::new(),
             notes,
             ending: false,
-            colour: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            colour: Colour::of_terminal(settings.theme),
         };
         async move {
             if live {

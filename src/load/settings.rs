@@ -10,7 +10,7 @@ use super::mix::{Mix, MixError};
 use super::report::{rate, seconds};
 use super::schedule::{Arrivals, Bursts, Mixed, Picks, Shape};
 use super::slo::{Slo, SloError};
-use crate::cli::{LoadArgs, LoadArrivals, LoadOutput, LoadPattern};
+use crate::cli::{LoadArgs, LoadArrivals, LoadOutput, LoadPattern, Theme};
 use crate::protocol::{InferRequest, Priority, TaskType, WorkerAction, WorkerId};
 
 /// What is wrong with the flags; ends with status 2.
@@ -87,6 +87,8 @@ pub(super) struct Settings {
     pub(super) output: LoadOutput,
     pub(super) output_file: Option<PathBuf>,
     pub(super) live_view: bool,
+    /// What the terminal's background is.
+    pub(super) theme: Theme,
     pub(super) plan: bool,
 }
 
@@ -184,6 +186,7 @@ impl Settings {
             output: args.output.or_else(|| form_of(output_file.as_ref()?)).unwrap_or(LoadOutput::Text),
             output_file,
             live_view: !args.no_tui,
+            theme: args.theme,
             plan: args.plan,
         })
     }

@@ -5,21 +5,17 @@ use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
-use super::theme::{Colour, Glyphs, Look, on_light};
+use super::theme::{Glyphs, Look};
+use crate::palette::Colour;
 
 /// Adapts a drawn screen.
 pub(crate) fn fold(buffer: &mut Buffer, look: Look) {
+    look.colour.fold(buffer);
+    if look.glyphs == Glyphs::Unicode {
+        return;
+    }
     for cell in &mut buffer.content {
-        match look.colour {
-            Colour::Ansi => {}
-            Colour::OnLight => {
-                (cell.fg, cell.bg) = (on_light(cell.fg), on_light(cell.bg));
-            }
-            Colour::None => {
-                cell.set_fg(Color::Reset).set_bg(Color::Reset);
-            }
-        }
-        if look.glyphs == Glyphs::Ascii && !cell.symbol().is_ascii() {
+        if !cell.symbol().is_ascii() {
             let plain = cell.symbol().chars().next().map_or(' ', ascii);
             cell.set_char(plain);
         }

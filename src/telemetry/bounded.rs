@@ -2,15 +2,14 @@
 //! `NAME.2`, …), and the oldest goes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// The file, and how much is in it. Lines are gathered until they are flushed, which their writer does
-/// whenever no more are waiting.
+/// The file, and how much is in it.
 #[derive(Debug)]
 pub(super) struct BoundedFile {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
     bytes: u64,
     max_bytes: u64,
 }
@@ -37,17 +36,16 @@ impl BoundedFile {
                 std::fs::rename(numbered(n), numbered(n + 1))?;
             }
         }
-        self.file.flush()?;
         std::fs::rename(&self.path, numbered(1))?;
         (self.file, self.bytes) = append(&self.path)?;
         Ok(())
     }
 }
 
-fn append(path: &Path) -> io::Result<(BufWriter<File>, u64)> {
+fn append(path: &Path) -> io::Result<(File, u64)> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     let bytes = file.metadata()?.len();
-    Ok((BufWriter::with_capacity(64 << 10, file), bytes))
+    Ok((file, bytes))
 }
 
 impl Write for BoundedFile {

@@ -16,8 +16,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("scheduler", &["config", "protocol"]),
     ("coordinator", &["cli", "client", "config", "protocol", "scheduler", "telemetry"]),
     ("worker", &["cli", "client", "config", "inference", "process", "protocol", "telemetry"]),
-    ("monitor", &["cli", "client", "config", "protocol"]),
-    ("load", &["cli", "client", "config", "protocol"]),
+    ("palette", &["cli"]),
+    ("monitor", &["cli", "client", "config", "palette", "protocol"]),
+    ("load", &["cli", "client", "config", "palette", "protocol"]),
     ("health", &["cli", "client", "protocol"]),
     ("infer", &["cli", "client", "config", "protocol"]),
     ("models", &["cli", "config", "inference", "protocol"]),
@@ -31,7 +32,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("candle_core", &["inference"]),
     ("candle_nn", &["inference"]),
     ("axum", &["coordinator/api", "worker/api"]),
-    ("ratatui", &["monitor", "load/live"]),
+    ("ratatui", &["monitor", "load/live", "palette"]),
     ("crossterm", &["monitor", "load/live"]),
 ];
 

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::repoll::Repolled;
 use super::reply::problem;
 use super::{answer, router};
 use crate::config::CoordinatorConfig;
@@ -46,10 +47,10 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
         match accepted {
             Ok((stream, _)) => {
                 let (app, router, stop) = (Arc::clone(&app), router.clone(), stop.clone());
-                connections.spawn(async move {
+                connections.spawn(Repolled::new(async move {
                     connection(stream, app, router, stop).await;
                     drop(place);
-                });
+                }));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken in");

@@ -13,6 +13,7 @@ use crate::load::outcome::Group;
 use crate::load::record::Second;
 use crate::load::report::{mark_text, percent, rate, seconds};
 use crate::load::schedule::Shape;
+use crate::palette::Colour;
 
 /// Everything that the screen shows.
 #[derive(Clone, Debug)]
@@ -29,8 +30,8 @@ pub(in crate::load) struct Scene {
     pub(in crate::load) notes: Vec<String>,
     /// Told to end.
     pub(in crate::load) ending: bool,
-    /// Whether colours are wanted.
-    pub(in crate::load) colour: bool,
+    /// Which colours.
+    pub(in crate::load) colour: Colour,
 }
 
 /// Smallest screen that says anything.
@@ -38,6 +39,11 @@ const LEAST: (u16, u16) = (50, 12);
 
 /// Draws it.
 pub(super) fn draw(scene: &Scene, frame: &mut Frame<'_>) {
+    panels(scene, frame);
+    scene.colour.fold(frame.buffer_mut());
+}
+
+fn panels(scene: &Scene, frame: &mut Frame<'_>) {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text =
@@ -75,14 +81,10 @@ pub(super) fn draw(scene: &Scene, frame: &mut Frame<'_>) {
         side_panel(scene, frame, slos);
     }
     let text = if scene.ending { " ending: waiting for the report" } else { " q end now and report what there is" };
-    frame.render_widget(Paragraph::new(text).style(scene.style(Color::DarkGray)), foot);
+    frame.render_widget(Paragraph::new(text).style(fg(Color::DarkGray)), foot);
 }
 
 impl Scene {
-    fn style(&self, colour: Color) -> Style {
-        if self.colour { Style::new().fg(colour) } else { Style::new() }
-    }
-
     /// Seconds that the measured part takes.
     fn length(&self) -> f64 {
         self.shape.length() - self.shape.lead
@@ -102,7 +104,7 @@ impl Scene {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let errors = counts.errors();
         let share = counts.error_rate().unwrap_or(0.0);
-        let alarm = if errors + counts.not_sent > 0 { self.style(Color::Red) } else { Style::new() };
+        let alarm = if errors + counts.not_sent > 0 { fg(Color::Red) } else { Style::new() };
         vec![
             Line::from(vec![
                 Span::raw(" offered "),
@@ -130,11 +132,16 @@ impl Scene {
     }
 }
 
+/// Coloured, until the whole screen is folded.
+const fn fg(colour: Color) -> Style {
+    Style::new().fg(colour)
+}
+
 fn header(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     let line = Line::from(vec![
         Span::styled(" aiq load ", Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED)),
         Span::raw(format!(" {}  ", scene.target)),
-        Span::styled(scene.what.clone(), scene.style(Color::Cyan)),
+        Span::styled(scene.what.clone(), fg(Color::Cyan)),
     ]);
     frame.render_widget(Paragraph::new(line), area);
 }
@@ -154,8 +161,8 @@ fn gauge(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
         .label(format!(" {phase:<12} {times:<14}"))
         .filled_symbol("━")
         .unfilled_symbol("╌")
-        .filled_style(scene.style(Color::Green))
-        .unfilled_style(scene.style(Color::DarkGray));
+        .filled_style(fg(Color::Green))
+        .unfilled_style(fg(Color::DarkGray));
     frame.render_widget(gauge, area);
 }
 
@@ -183,14 +190,14 @@ fn answers_chart(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     let top = offered.iter().chain(&answered).chain(&failed).map(|p| p.1).fold(1.0, f64::max);
     let lines = fault_lines(scene, times, top);
     let mut sets = vec![
-        line_set(&offered).style(scene.style(Color::DarkGray)).name("offered"),
-        line_set(&answered).style(scene.style(Color::Green)).name("answered"),
+        line_set(&offered).style(fg(Color::DarkGray)).name("offered"),
+        line_set(&answered).style(fg(Color::Green)).name("answered"),
     ];
     if !failed.is_empty() {
         let set = Dataset::default().graph_type(GraphType::Bar).marker(Marker::Braille).data(&failed);
-        sets.push(set.style(scene.style(Color::Red)).name("errors"));
+        sets.push(set.style(fg(Color::Red)).name("errors"));
     }
-    sets.extend(lines.iter().map(|l| line_set(l).style(scene.style(Color::Yellow))));
+    sets.extend(lines.iter().map(|l| line_set(l).style(fg(Color::Yellow))));
     let title = format!(" a second{} ", newest_mark(scene));
     chart(frame, area, Plot { title, sets, times, top, show: rate, labelled: false });
 }
@@ -202,10 +209,10 @@ fn latency_chart(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     let top = p99.iter().map(|p| p.1).fold(0.001, f64::max);
     let lines = fault_lines(scene, times, top);
     let mut sets = vec![
-        line_set(&p99).style(scene.style(Color::Magenta)).name("p99"),
-        line_set(&p50).style(scene.style(Color::Blue)).name("p50"),
+        line_set(&p99).style(fg(Color::Magenta)).name("p99"),
+        line_set(&p50).style(fg(Color::Blue)).name("p50"),
     ];
-    sets.extend(lines.iter().map(|l| line_set(l).style(scene.style(Color::Yellow))));
+    sets.extend(lines.iter().map(|l| line_set(l).style(fg(Color::Yellow))));
     chart(frame, area, Plot { title: " latency, time ".to_owned(), sets, times, top, show: seconds, labelled: true });
 }
 
@@ -250,7 +257,7 @@ fn chart(frame: &mut Frame<'_>, area: Rect, plot: Plot<'_>) {
 fn errors_panel(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     let errors = scene.look.errors.iter().map(|(class, group, count)| {
         let colour = if *group == Group::Refused { Color::Yellow } else { Color::Red };
-        Line::styled(format!(" {count:>7}  {class}"), scene.style(colour))
+        Line::styled(format!(" {count:>7}  {class}"), fg(colour))
     });
     let mut lines: Vec<_> = errors.collect();
     if lines.is_empty() {
@@ -262,7 +269,7 @@ fn errors_panel(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
 fn side_panel(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     let slos = scene.look.slos.iter().map(|slo| {
         let (sign, colour) = if slo.held { ("✓", Color::Green) } else { ("✗", Color::Red) };
-        Line::styled(format!(" {sign} {:<22} {}", slo.slo, slo.shown), scene.style(colour))
+        Line::styled(format!(" {sign} {:<22} {}", slo.slo, slo.shown), fg(colour))
     });
     let mut lines: Vec<_> = slos.collect();
     let marks = scene.marks.iter().rev().map(|m| Line::from(format!(" {:>5.1}s {}", m.at, mark_text(m))));

@@ -13,7 +13,8 @@ use crate::monitor::model::{Model, Setup};
 use crate::monitor::msg::{Effect, Msg};
 use crate::monitor::update::update;
 use crate::monitor::view::view;
-use crate::monitor::{Colour, Fleet, Glyphs, Hands, Look};
+use crate::monitor::{Fleet, Glyphs, Hands, Look};
+use crate::palette::Colour;
 use crate::protocol::{
     Attempt, AttemptOutcome, BreakerState, ByPriority, Capability, Counters, Event, EventKind, FaultSettings,
     LatencySummary, ModelRef, ModelSource, ModelState, Priority, ProblemCode, QueueStats, RequestId, RunState,

@@ -9,7 +9,8 @@ use crate::client::Feed;
 use crate::monitor::Fleet;
 use crate::monitor::fold;
 use crate::monitor::msg::Msg;
-use crate::monitor::{Colour, Glyphs, Hands};
+use crate::monitor::{Glyphs, Hands};
+use crate::palette::Colour;
 use crate::protocol::{
     BreakerState, FaultSettings, LatencySummary, ModelState, Problem, ProblemCode, WorkerAction, WorkerActionReply,
     WorkerDetail, WorkerState,

@@ -61,7 +61,7 @@ fn scene() -> Scene {
         marks: vec![mark(8.0, "kill", true), mark(8.2, "killed", false), mark(13.0, "revive", true)],
         notes: Vec::new(),
         ending: false,
-        colour: true,
+        colour: Colour::Ansi,
     }
 }
 
@@ -96,4 +96,18 @@ fn no_screen_is_too_small_to_draw_on() {
         let text = drawn(&scene(), width, height);
         assert!(width < 40 || height < 5 || text.contains("q "), "{width}×{height}:\n{text}");
     }
+}
+
+#[test]
+fn other_terminals_get_other_colours() {
+    let colours = |colour: Colour| {
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        terminal.draw(|frame| draw(&Scene { colour, ..scene() }, frame)).unwrap();
+        let cells = &terminal.backend().buffer().content;
+        cells.iter().map(|cell| cell.fg).filter(|fg| *fg != Color::Reset).collect::<Vec<_>>()
+    };
+    assert!(colours(Colour::Ansi).contains(&Color::Green));
+    let on_light = colours(Colour::OnLight);
+    assert!(!on_light.is_empty() && on_light.iter().all(|fg| matches!(fg, Color::Indexed(_))), "{on_light:?}");
+    assert_eq!(colours(Colour::None), []);
 }
