@@ -35,8 +35,9 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// What can be done now, with which models.
     fn capabilities(&self) -> Vec<Capability>;
 
-    /// An ordinary input for each task, to be run before there is work; what matters most first.
-    fn warm_ups(&self) -> Vec<(TaskType, Self::Prepared)> {
+    /// Batches to be run before there is work: an ordinary input alone for each task, what matters most first,
+    /// and then several together, so that it is known what a batch saves.
+    fn warm_ups(&self) -> Vec<(TaskType, Vec<Self::Prepared>)> {
         Vec::new()
     }
 }
@@ -59,6 +60,8 @@ pub(super) struct Models {
 impl Models {
     /// Texts up to this many bytes become tokens in some ten microseconds.
     const SHORT_TEXT: usize = 512;
+    /// Inputs in the second warm-up: enough to tell a batch's fixed part from what each input adds.
+    const WARM_BATCH: usize = 4;
     /// A picture costs CLIP about as much as this many tokens.
     const TOKENS_PER_PICTURE: usize = 64;
 
@@ -131,15 +134,18 @@ impl Backend for Models {
         self.engine.capabilities()
     }
 
-    fn warm_ups(&self) -> Vec<(TaskType, Prepared)> {
-        let ordinary = |task: TaskType| {
+    fn warm_ups(&self) -> Vec<(TaskType, Vec<Prepared>)> {
+        let ordinary = |task: TaskType, count: usize| {
             let data =
                 if task == TaskType::ImageClassification { "dummy_image_data" } else { "an ordinary short text" };
-            Some((task, self.prepare(&InferRequest::new(task, data)).ok()?))
+            let inputs: Result<Vec<_>, _> =
+                (0..count).map(|_| self.prepare(&InferRequest::new(task, data))).collect();
+            Some((task, inputs.ok()?))
         };
         let mut tasks = self.capabilities();
         tasks.sort_by_key(|capability| !capability.specialised);
-        tasks.into_iter().filter_map(|capability| ordinary(capability.task)).collect()
+        let of_size = |count| tasks.iter().filter_map(move |capability| ordinary(capability.task, count));
+        of_size(1).chain(of_size(Self::WARM_BATCH)).collect()
     }
 }
 

@@ -16,6 +16,7 @@ const LONG: Duration = Duration::from_mins(1);
 struct Puppet {
     began: mpsc::Sender<Vec<&'static str>>,
     allowed: Mutex<mpsc::Receiver<()>>,
+    warm_ups: Vec<Vec<&'static str>>,
 }
 
 impl Backend for Puppet {
@@ -59,6 +60,10 @@ impl Backend for Puppet {
     fn capabilities(&self) -> Vec<Capability> {
         Vec::new()
     }
+
+    fn warm_ups(&self) -> Vec<(TaskType, Vec<&'static str>)> {
+        self.warm_ups.iter().map(|batch| (TEXT, batch.clone())).collect()
+    }
 }
 
 struct Stage {
@@ -71,10 +76,14 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::warming(Vec::new())
+    }
+
+    fn warming(warm_ups: Vec<Vec<&'static str>>) -> Self {
         let config = WorkerConfig::load(WorkerArgs { max_batch: Some(8), ..WorkerArgs::default() }).unwrap();
         let (began_tx, began) = mpsc::channel();
         let (allow, allowed) = mpsc::channel();
-        let puppet = Arc::new(Puppet { began: began_tx, allowed: Mutex::new(allowed) });
+        let puppet = Arc::new(Puppet { began: began_tx, allowed: Mutex::new(allowed), warm_ups });
         let faults = Arc::new(Faults::new(FaultSettings::default(), 0));
         let meter = Arc::new(Meter::new());
         let batcher = Batcher::start(&config, puppet, Arc::clone(&faults), Arc::clone(&meter)).unwrap();
@@ -119,6 +128,20 @@ async fn what_arrives_while_the_model_is_busy_runs_together() {
     assert_eq!((computed.answer.prediction.as_str(), computed.batch_size), ("second", 2));
     assert_eq!(prediction(third.answer().await), "third");
     assert_eq!(stage.began.recv().unwrap(), ["second", "third"]);
+    assert_eq!(stage.batcher.service_times()[0].task, TEXT);
+}
+
+#[tokio::test]
+async fn a_warm_up_shows_what_a_batch_costs_and_makes_way_for_work() {
+    let stage = Stage::warming(vec![vec!["alone"], vec!["a", "b"]]);
+    assert_eq!(stage.began.recv().unwrap(), ["alone"]);
+    let work = stage.submit("work");
+    stage.allow(2);
+    assert_eq!(stage.began.recv().unwrap(), ["alone"], "once for the caches, once to be timed");
+    assert_eq!(stage.began.recv().unwrap(), ["work"]);
+    stage.allow(2);
+    work.answer().await.unwrap();
+    assert_eq!(stage.began.recv().unwrap(), ["a", "b"]);
     assert_eq!(stage.batcher.service_times()[0].task, TEXT);
 }
 
