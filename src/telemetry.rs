@@ -73,13 +73,15 @@ pub fn init(config: &LogConfig, name: &str, tasks: TaskLog) -> Result<LogGuard, 
     let ours = filter::Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("aiq", level);
     let main = json_layer(main).with_filter(ours);
     tracing_subscriber::registry().with(main).try_init().map_err(|_| LogError::Twice)?;
-    let mut guard = LogGuard { _main: main_guard, _tasks: None };
-    if tasks == TaskLog::Written {
-        let (lines, writing) = task_file(&config.dir)?;
-        guard._tasks = Some(writing);
-        TASKS.set(lines).map_err(|_| LogError::Twice)?;
-    }
-    Ok(guard)
+    let writing = match tasks {
+        TaskLog::None => None,
+        TaskLog::Written => {
+            let (lines, writing) = task_file(&config.dir)?;
+            TASKS.set(lines).map_err(|_| LogError::Twice)?;
+            Some(writing)
+        }
+    };
+    Ok(LogGuard { _main: main_guard, _tasks: writing })
 }
 
 /// Whether this process writes the task log.

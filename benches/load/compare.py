@@ -1,10 +1,10 @@
-"""`aiq load` beside k6, oha and wrk: the same fleet, the same rate, with and without a stall of one second.
+"""`aiq load` beside k6 and oha: the same fleet, the same rate, with and without a stall of one second.
 
 The fleet is `aiq up` with one worker whose model takes a fixed time for each batch. The stall is real: the
 coordinator is stopped (SIGSTOP) for a second in the middle of the run. Every tool runs once a round, in
 turns; figures are medians over the rounds. What is missing is left out and said.
 
-    compare.py --aiq target/release/aiq [--k6 K6] [--oha OHA] [--wrk WRK] [--rate 200] [--seconds 10] [--rounds 3]
+    compare.py --aiq target/release/aiq [--k6 K6] [--oha OHA] [--rate 200] [--seconds 10] [--rounds 3]
 """
 
 import argparse
@@ -110,29 +110,11 @@ def k6(args, fleet):
 
 
 def oha(args, fleet, *more):
-    command = [args.oha, "--no-tui", "--output-format", "json", "-q", str(args.rate), "-z", f"{args.seconds}s"]
-    command += ["-c", str(args.clients), "-m", "POST", "-H", "Content-Type: application/json", "-d", BODY, *more]
+    command = [args.oha, "--no-tui", "--output-format", "json", "-z", f"{args.seconds}s", "-m", "POST", "-H", "Content-Type: application/json", "-d", BODY, *more]
     report = json.loads(output(command + [f"{fleet.url}/infer"]))
     times = report["latencyPercentiles"]
     requests = sum(report["statusCodeDistribution"].values())
     return {"requests": requests, **{p: times[p] * 1e3 for p in FIGURES[1:-1]}, "max": report["summary"]["slowest"] * 1e3}
-
-
-def wrk(args, fleet):
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"""wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.body = [[{BODY}]]
-function done(summary, latency)
-  io.write(string.format("figures %d", summary.requests))
-  for _, p in ipairs({{50, 90, 95, 99}}) do io.write(string.format(" %.1f", latency:percentile(p))) end
-  io.write(string.format(" %.1f\\n", latency.max))
-end
-""")
-        script.flush()
-        text = output([args.wrk, "-t1", "-c4", f"-d{args.seconds}s", "-s", script.name, f"{fleet.url}/infer"])
-    line = next(line for line in text.splitlines() if line.startswith("figures")).split()[1:]
-    return {"requests": int(line[0]), **{p: float(v) / 1e3 for p, v in zip(FIGURES[1:], line[1:])}}
 
 
 def main():
@@ -140,7 +122,6 @@ def main():
     parser.add_argument("--aiq", default="target/release/aiq")
     parser.add_argument("--k6", default=shutil.which("k6"))
     parser.add_argument("--oha", default=shutil.which("oha"))
-    parser.add_argument("--wrk", default=shutil.which("wrk"))
     parser.add_argument("--rate", type=int, default=200)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
@@ -175,10 +156,10 @@ def main():
                 if args.k6:
                     note("k6, constant-arrival-rate", run(k6))
                 if args.oha:
-                    note("oha -q", run(oha))
-                    note("oha -q --latency-correction", run(oha, "--latency-correction"))
-                if args.wrk:
-                    note("wrk, 4 clients in a closed loop", run(wrk))
+                    open_loop = ("-q", str(args.rate), "-c", str(args.clients))
+                    note("oha -q --latency-correction", run(oha, *open_loop, "--latency-correction"))
+                    note("oha -q, from the send", run(oha, *open_loop))
+                    note("oha, 4 clients in a closed loop", run(oha, "-c", "4"))
             finally:
                 fleet.close()
             print(f"stall {stall} s, round {number + 1} of {args.rounds}", file=sys.stderr)
@@ -189,7 +170,7 @@ def main():
             shown = [f"{median['requests']:.0f}"] + [f"{median[f]:.1f} ms" for f in FIGURES[1:]]
             print(f"| {name} | " + " | ".join(shown) + " |")
             rows.append({"stall": stall, "tool": name, **median})
-    for name in ("k6", "oha", "wrk"):
+    for name in ("k6", "oha"):
         if not getattr(args, name):
             print(f"{name}: not found; left out", file=sys.stderr)
     if args.json:

@@ -133,6 +133,20 @@ mod tests {
         }
     }
 
+    /// Takes nothing before it is told to.
+    struct Stuck(std::sync::mpsc::Receiver<()>, Counted);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn every_line_is_written_once_and_few_writes_do_it() {
         let file = Counted::default();
@@ -159,17 +173,6 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_dropped_and_does_not_wait() {
         let (open, opened) = std::sync::mpsc::channel::<()>();
-        /// Takes nothing before it is told to.
-        struct Stuck(std::sync::mpsc::Receiver<()>, Counted);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                let _ = self.0.recv();
-                self.1.write(bytes)
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
         let file = Counted::default();
         let (lines, writing) = Lines::to(Stuck(opened, file.clone())).unwrap();
         let line = vec![b'x'; Lines::MAX_BYTES / 4];

@@ -138,8 +138,7 @@ impl Backend for Models {
         let ordinary = |task: TaskType, count: usize| {
             let data =
                 if task == TaskType::ImageClassification { "dummy_image_data" } else { "an ordinary short text" };
-            let inputs: Result<Vec<_>, _> =
-                (0..count).map(|_| self.prepare(&InferRequest::new(task, data))).collect();
+            let inputs: Result<Vec<_>, _> = (0..count).map(|_| self.prepare(&InferRequest::new(task, data))).collect();
             Some((task, inputs.ok()?))
         };
         let mut tasks = self.capabilities();

@@ -230,7 +230,7 @@ impl<B: Backend> Shared<B> {
             let idle = if warm_ups.len() > 0 { Idle::Return } else { Idle::Wait };
             match self.next(idle) {
                 Next::Closed => return,
-                Next::Idle => warm_ups.next().into_iter().for_each(|(task, inputs)| self.warm_up(task, inputs)),
+                Next::Idle => warm_ups.next().into_iter().for_each(|(task, inputs)| self.warm_up(task, &inputs)),
                 Next::Batch(batch) => {
                     self.meter.moved();
                     self.faults.hang();
@@ -243,11 +243,11 @@ impl<B: Backend> Shared<B> {
 
     /// Runs a task before there is work for it: caches are filled, and what it takes is known to the
     /// coordinator before it has to choose among workers.
-    fn warm_up(&self, task: TaskType, inputs: Vec<B::Prepared>) {
+    fn warm_up(&self, task: TaskType, inputs: &[B::Prepared]) {
         let units = inputs.iter().map(|input| self.backend.units(input).max(1)).sum();
         let run = || {
             let started = Instant::now();
-            let ok = catch_unwind(AssertUnwindSafe(|| self.backend.run(task, &inputs).iter().all(Result::is_ok)));
+            let ok = catch_unwind(AssertUnwindSafe(|| self.backend.run(task, inputs).iter().all(Result::is_ok)));
             ok.unwrap_or(false).then(|| started.elapsed())
         };
         // The first run pays for cold caches; a batch comes after one alone.

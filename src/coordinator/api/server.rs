@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::repoll::Repolled;
 use super::reply::problem;
+use super::repoll::Repolled;
 use super::{answer, router};
 use crate::config::CoordinatorConfig;
 use crate::coordinator::app::App;

@@ -208,10 +208,8 @@ fn latency_chart(scene: &Scene, frame: &mut Frame<'_>, area: Rect) {
     let p99 = points(rows, |r| r.p99);
     let top = p99.iter().map(|p| p.1).fold(0.001, f64::max);
     let lines = fault_lines(scene, times, top);
-    let mut sets = vec![
-        line_set(&p99).style(fg(Color::Magenta)).name("p99"),
-        line_set(&p50).style(fg(Color::Blue)).name("p50"),
-    ];
+    let mut sets =
+        vec![line_set(&p99).style(fg(Color::Magenta)).name("p99"), line_set(&p50).style(fg(Color::Blue)).name("p50")];
     sets.extend(lines.iter().map(|l| line_set(l).style(fg(Color::Yellow))));
     chart(frame, area, Plot { title: " latency, time ".to_owned(), sets, times, top, show: seconds, labelled: true });
 }

@@ -1,8 +1,10 @@
 //! What a batch costs, learned from the batches that ran: seconds ≈ `fixed + per_unit · units`.
 //!
 //! A unit is whatever the backend counts (tokens, pictures). The line is fitted online by
-//! exponentially weighted least squares with a ridge prior, so that a worker whose batches all have
-//! one size still has a sensible line, and one that becomes slow is known for it within seconds.
+//! exponentially weighted least squares. Where batches all have one size they say nothing about the slope:
+//! a ridge holds it where it was (at first, where a model that gains little from batches has it), so that
+//! what was learned is not forgotten under a steady load. A worker that becomes slow is known for it within
+//! seconds.
 
 use crate::protocol::{ServiceTime, TaskType};
 
@@ -18,14 +20,16 @@ pub(in crate::worker) struct CostModel {
     requests: f64,
     /// Moving average of the compute seconds of one request.
     per_request: f64,
+    /// Fixed seconds and seconds for each unit, once anything is known.
+    line: Option<(f64, f64)>,
 }
 
 impl CostModel {
     /// How much of the past a new batch leaves: a memory of some twenty batches.
     const KEEP: f64 = 0.95;
-    /// The share of a batch that is taken for fixed until the data say otherwise.
+    /// The share of a batch that is taken for fixed, at least, unless the data say otherwise.
     const PRIOR_FIXED: f64 = 0.1;
-    /// The prior weighs as much as data that spread by this share of their mean.
+    /// What held before weighs as much as data that spread by this share of their mean.
     const PRIOR_SPREAD: f64 = 0.1;
     /// A batch grows while its fixed part is at least this share of it: beyond, everyone waits
     /// longer and nothing is computed faster.
@@ -58,45 +62,47 @@ impl CostModel {
         self.requests += n;
         let each = seconds / n;
         self.per_request = if self.per_request == 0.0 { each } else { self.per_request.mul_add(0.9, each * 0.1) };
+        self.line = Some(self.fit());
     }
 
     /// Seconds that a batch of this many units will take, once anything is known.
     pub(super) fn predict(&self, units: usize) -> Option<f64> {
-        self.line().map(|(fixed, per_unit)| per_unit.mul_add(units as f64, fixed))
+        self.line.map(|(fixed, per_unit)| per_unit.mul_add(units as f64, fixed))
     }
 
     /// The fixed seconds of a batch: what waiting for a fuller one can save at most.
     pub(super) fn fixed(&self) -> f64 {
-        self.line().map_or(0.0, |(fixed, _)| fixed)
+        self.line.map_or(0.0, |(fixed, _)| fixed)
     }
 
     /// The units beyond which a larger batch gains nothing.
     pub(super) fn worthwhile_units(&self) -> f64 {
-        let Some((fixed, per_unit)) = self.line() else { return Self::UNKNOWN_UNITS };
+        let Some((fixed, per_unit)) = self.line else { return Self::UNKNOWN_UNITS };
         let fixed = fixed.max(Self::EXPLORED * self.seconds / self.weight);
         if per_unit <= 0.0 { f64::INFINITY } else { fixed * (1.0 - Self::WORTHWHILE) / (Self::WORTHWHILE * per_unit) }
     }
 
     /// What the worker tells of it.
     pub(super) fn service_time(&self, task: TaskType) -> Option<ServiceTime> {
-        let (fixed, per_unit) = self.line()?;
+        let (fixed, per_unit) = self.line?;
         let per_item = per_unit * self.units / self.requests;
         Some(ServiceTime { task, seconds: self.per_request, fixed, per_item })
     }
 
-    /// Fixed seconds and seconds for each unit.
-    fn line(&self) -> Option<(f64, f64)> {
-        if self.weight == 0.0 {
-            return None;
-        }
+    /// The line through the mean of what was seen.
+    fn fit(&self) -> (f64, f64) {
         let mean_units = self.units / self.weight;
         let mean_seconds = self.seconds / self.weight;
         let variance = (self.units_squared / self.weight - mean_units * mean_units).max(0.0);
         let covariance = self.units_seconds / self.weight - mean_units * mean_seconds;
-        let prior = (1.0 - Self::PRIOR_FIXED) * mean_seconds / mean_units;
+        let most = mean_seconds / mean_units;
+        // A model that is slower now is slower in both parts.
+        let held = self.line.map(|(fixed, slope)| slope * mean_seconds / slope.mul_add(mean_units, fixed).max(1e-12));
+        // A line without a fixed part would never try a larger batch, and so stay as it is for ever.
+        let held = held.unwrap_or(f64::INFINITY).min((1.0 - Self::PRIOR_FIXED) * most);
         let ridge = (Self::PRIOR_SPREAD * mean_units).powi(2);
-        let slope = (ridge.mul_add(prior, covariance) / (variance + ridge)).clamp(0.0, mean_seconds / mean_units);
-        Some((slope.mul_add(-mean_units, mean_seconds).max(0.0), slope))
+        let slope = (ridge.mul_add(held, covariance) / (variance + ridge)).clamp(0.0, most);
+        (slope.mul_add(-mean_units, mean_seconds).max(0.0), slope)
     }
 }
 
@@ -139,6 +145,29 @@ mod tests {
         }
         assert!(cost.worthwhile_units() > 200.0, "{}", cost.worthwhile_units());
         assert!(close(cost.fixed(), 0.005, 0.1), "{}", cost.fixed());
+    }
+
+    #[test]
+    fn a_steady_load_does_not_forget_what_a_batch_saves() {
+        let mut cost = CostModel::default();
+        for units in [1, 4] {
+            cost.observe(units, units, 0.020);
+        }
+        for i in 0..500 {
+            let noise = if i % 2 == 0 { 1.02 } else { 0.98 };
+            cost.observe(4, 4, 0.020 * noise);
+        }
+        assert!(close(cost.predict(32).unwrap(), 0.020, 0.25), "{:?}", cost.predict(32));
+        // Twice as slow: in both parts.
+        for _ in 0..200 {
+            cost.observe(4, 4, 0.040);
+        }
+        assert!(close(cost.predict(32).unwrap(), 0.040, 0.25), "{:?}", cost.predict(32));
+        // And another model in its place is learned from batches that differ.
+        for units in [1, 2, 4, 8].repeat(20) {
+            cost.observe(units, units, 0.010 * units as f64);
+        }
+        assert!(close(cost.predict(32).unwrap(), 0.320, 0.15), "{:?}", cost.predict(32));
     }
 
     #[test]
