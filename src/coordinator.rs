@@ -15,12 +15,13 @@ mod metrics;
 mod store;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,13 @@ use crate::telemetry::{self, TaskLog};
 /// Connections get this long to end after the last answer.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(CoordinatorConfig::BACKLOG)
+}
+
 /// Runs it to its end.
 ///
 /// # Errors
@@ -44,8 +52,7 @@ pub async fn run(args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let config = Arc::new(CoordinatorConfig::load(args)?);
     let _log = telemetry::init(&config.log, "coordinator", TaskLog::Written)?;
     let mut signals = Signals::new()?;
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {}", config.listen))?;
+    let listener = bind(config.listen).with_context(|| format!("can't listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     let app = assemble(&config);
     let core = &app.core;

@@ -45,6 +45,9 @@ impl CoordinatorConfig {
     pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
     /// A client that does not send its body in this time is cut off.
     pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Connections that the kernel holds until they are taken in (it may hold fewer: `somaxconn`). With 128, the
+    /// usual number, a burst of clients finds no room, and those that don't try again a second later.
+    pub const BACKLOG: u32 = 4096;
     /// Most workers.
     pub const MAX_WORKERS: usize = 1024;
     /// Most readers of the event stream.

@@ -1,7 +1,11 @@
 //! Requests and their answers: the base contract, ids, async results, retries, cancellation.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::fake::{Conduct, Fake};
@@ -228,7 +232,7 @@ fn a_drain_finishes_what_runs_and_refuses_what_is_new() {
         move || post(&infer, request("last", "x"))
     });
     eventually("the worker has it", || (w.held() == 1).then_some(()));
-    c.signal(nix::sys::signal::Signal::SIGTERM);
+    c.signal(Signal::SIGTERM);
     let ready = format!("{}/readyz", c.url);
     eventually("readiness goes", || (get(&ready).status == 503).then_some(()));
     let refused = post(&infer, request("late", "x"));
@@ -236,4 +240,23 @@ fn a_drain_finishes_what_runs_and_refuses_what_is_new() {
     w.let_go();
     assert_eq!(client.join().unwrap().status, 200);
     assert_eq!(c.wait().code(), Some(0));
+}
+
+/// Clients that come all at once, while the coordinator has not the time to take them in.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_burst_of_connections_finds_room() {
+    let c = Process::serve(&["serve-coordinator", "--port", "0"]);
+    let address: std::net::SocketAddr = c.url.strip_prefix("http://").unwrap().parse().unwrap();
+    c.signal(Signal::SIGSTOP);
+    // A connection that finds no room is tried again by the kernel after a second.
+    let connect = |_: u32| TcpStream::connect_timeout(&address, Duration::from_millis(900));
+    let connections: Result<Vec<_>, _> = (0..400).map(connect).collect();
+    c.signal(Signal::SIGCONT);
+    for mut connection in connections.unwrap() {
+        connection.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }
