@@ -59,7 +59,8 @@ class Fleet:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-        found = subprocess.run(["pgrep", "-P", str(self.process.pid), "-f", "serve-coordinator"], capture_output=True, text=True)
+        pgrep = ["pgrep", "-P", str(self.process.pid), "-f", "serve-coordinator"]
+        found = subprocess.run(pgrep, capture_output=True, text=True)
         self.coordinator = int(found.stdout.split()[0])
 
     def stall(self, after, length):
@@ -89,8 +90,7 @@ def output(command, **env):
 
 def aiq_load(args, fleet):
     command = [args.aiq, "load", "--url", fleet.url, "--mix", "text=1", "--arrivals", "constant", "--no-tui", "-o", "json"]
-    report = json.loads(output(command + ["--rate", str(args.rate), "--duration", f"{args.seconds}s", "--timeout", "20s"]))
-    return report
+    return json.loads(output(command + ["--rate", str(args.rate), "--duration", f"{args.seconds}s", "--timeout", "20s"]))
 
 
 def of_report(report, which):
@@ -110,7 +110,8 @@ def k6(args, fleet):
 
 
 def oha(args, fleet, *more):
-    command = [args.oha, "--no-tui", "--output-format", "json", "-z", f"{args.seconds}s", "-m", "POST", "-H", "Content-Type: application/json", "-d", BODY, *more]
+    command = [args.oha, "--no-tui", "--output-format", "json", "-z", f"{args.seconds}s", *more]
+    command += ["-m", "POST", "-H", "Content-Type: application/json", "-d", BODY]
     report = json.loads(output(command + [f"{fleet.url}/infer"]))
     times = report["latencyPercentiles"]
     requests = sum(report["statusCodeDistribution"].values())
@@ -148,7 +149,7 @@ def main():
                 return made
 
             try:
-                # A fleet that has just started still learns what a batch costs; nobody is to pay for that.
+                # A fleet's first seconds are nobody's: whoever came first would pay for cold caches.
                 output([args.aiq, "load", "--url", fleet.url, "--rate", str(args.rate), "-d", "3s", "--mix", "text=1", "--no-tui"])
                 report = run(aiq_load)
                 note("aiq load: latency", of_report(report, "latency"))
