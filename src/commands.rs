@@ -4,6 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use crate::cli::Command;
+use crate::config::CoordinatorConfig;
 use crate::{coordinator, health, infer, load, models, monitor, process, up, worker};
 
 /// Runs a command.
@@ -21,11 +22,19 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Load(args) => block_on(load::run(args)),
         Command::Models(args) => block_on(models::run(args)),
         Command::Health(args) => block_on(health::run(args)),
-        Command::ServeCoordinator(args) => block_on(coordinator::run(args)),
+        Command::ServeCoordinator(args) => block_on_with(CoordinatorConfig::threads(), coordinator::run(args)),
         Command::ServeWorker(args) => worker::run(args),
     }
 }
 
+/// Tools wait most of the time.
+const TOOL_THREADS: usize = 2;
+
 fn block_on(part: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(part)
+    block_on_with(TOOL_THREADS, part)
+}
+
+fn block_on_with(threads: usize, part: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(part)
 }

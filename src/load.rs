@@ -29,6 +29,7 @@ mod search;
 mod session;
 mod settings;
 mod slo;
+mod trial;
 mod verdict;
 
 use std::io::Write;

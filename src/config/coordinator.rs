@@ -57,6 +57,12 @@ impl CoordinatorConfig {
     /// Longest long-poll of a result.
     pub const MAX_RESULT_WAIT: Duration = Duration::from_mins(1);
 
+    /// Threads that serve: one for two cores, as the others have workers and clients to run. A second one on two cores
+    /// costs a tenth of the throughput.
+    pub fn threads() -> usize {
+        (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
+    }
+
     /// Merges flags (with the environment already in them) over the file, and checks it all.
     ///
     /// # Errors

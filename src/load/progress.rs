@@ -35,7 +35,7 @@ fn line(title: &str, look: &Look) -> String {
     let share = counts.error_rate().map_or_else(String::new, |share| format!(" ({})", percent(share)));
     format!(
         "{title}{:>5.0}s  offered {:>7}  answered {:>7}  p50 {p50:>7}  p99 {p99:>7}  in flight {:>4}  errors {errors}{share}{not_sent}",
-        look.at,
+        look.at.round() + 0.0, // no "-0"
         rate(look.offered_rate),
         rate(look.ok_rate),
         look.in_flight,

@@ -9,8 +9,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::report::{percent, rate, seconds};
 use super::settings::Range;
+use super::trial::Trial;
 
 /// A search and what it found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -23,25 +23,6 @@ pub struct Search {
     pub best: Option<f64>,
     /// Every trial, in order.
     pub trials: Vec<Trial>,
-}
-
-/// One rate, held for a while.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Trial {
-    /// Requests offered a second.
-    pub rate: f64,
-    /// Right answers a second.
-    pub ok_rate: f64,
-    /// Median latency.
-    pub p50: Option<f64>,
-    /// 99th percentile.
-    pub p99: Option<f64>,
-    /// Share without a right answer.
-    pub error_rate: Option<f64>,
-    /// Whether every objective held and the queue did not grow.
-    pub held: bool,
-    /// Why not, or empty.
-    pub why: String,
 }
 
 impl Search {
@@ -110,23 +91,6 @@ impl Search {
     /// Why the lowest rate did not hold.
     pub(super) fn why(&self) -> String {
         self.trials.iter().rfind(|t| !t.held).map(|t| t.why.clone()).unwrap_or_default()
-    }
-}
-
-impl Trial {
-    /// One line for a person.
-    pub(super) fn line(&self) -> String {
-        let show = |v: Option<f64>, show: fn(f64) -> String| v.map_or_else(|| "n/a".to_owned(), show);
-        let verdict = if self.held { "held" } else { "broken" };
-        let why = if self.why.is_empty() { String::new() } else { format!(": {}", self.why) };
-        format!(
-            "{:>9} {:>9}  p50 {:>7}  p99 {:>7}  errors {:>7}  {verdict}{why}",
-            rate(self.rate),
-            rate(self.ok_rate),
-            show(self.p50, seconds),
-            show(self.p99, seconds),
-            show(self.error_rate, percent),
-        )
     }
 }
 

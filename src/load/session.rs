@@ -17,9 +17,10 @@ use super::look::Look;
 use super::observe::{Identity, Marks, Observer};
 use super::progress;
 use super::record::Record;
-use super::report::{Facts, Host, Report, build, percent, rate};
-use super::search::{Search, Trial};
+use super::report::{Facts, Host, Report, build, rate};
+use super::search::Search;
 use super::settings::Settings;
+use super::trial::Trial;
 use crate::cli::LoadArgs;
 use crate::client::{Client, ClientConfig};
 use crate::config::{Access, Scope};
@@ -232,7 +233,7 @@ impl Session {
                 last = Some((settings, ran));
                 break;
             }
-            let trial = trial(&settings, &ran.record);
+            let trial = Trial::judge(&settings, &ran.record);
             if !(settings.live_view && live::possible()) {
                 eprintln!("{}", trial.line());
             }
@@ -287,45 +288,6 @@ async fn cut_when_hopeless(settings: Settings, mut looks: watch::Receiver<Look>,
             return stop.cancel();
         }
     }
-}
-
-/// Judges a trial: its objectives, and whether answers kept up with what was offered.
-fn trial(settings: &Settings, record: &Record) -> Trial {
-    let length = record.seconds();
-    let slos = super::verdict::judge(settings, record, length);
-    let counts = record.all.counts;
-    let mut why: Vec<_> = slos.iter().filter(|s| !s.held).map(|s| format!("{} was {}", s.slo, s.shown)).collect();
-    if counts.unfinished > 0 {
-        why.push("cut short".to_owned());
-    }
-    if let Some(share) = growing(settings, record) {
-        why.push(format!("the queue grew by {} of what was offered", percent(share)));
-    }
-    Trial {
-        rate: settings.rate,
-        ok_rate: if length > 0.0 { counts.ok as f64 / length } else { 0.0 },
-        p50: record.all.latency.at(50.0),
-        p99: record.all.latency.at(99.0),
-        error_rate: counts.error_rate(),
-        held: why.is_empty(),
-        why: why.join("; "),
-    }
-}
-
-/// The share of the second half's requests that were still waiting at its end and were not at its
-/// beginning, where that is more than chance: such a rate does not hold, however short the trial.
-fn growing(settings: &Settings, record: &Record) -> Option<f64> {
-    const CHANCE: f64 = 0.03;
-    let (from, to) = (settings.shape.lead, settings.shape.length().floor());
-    let middle = from + (to - from) / 2.0;
-    let rows = record.timeline.rows();
-    let half = rows.get(middle.ceil() as usize..(to as usize).min(rows.len()))?;
-    let offered: u64 = half.iter().map(|r| r.offered).sum();
-    let ended: u64 = half.iter().map(|r| r.ok + r.refused + r.errors + r.not_sent).sum();
-    let usual = settings.rate * record.all.latency.at(50.0).unwrap_or(0.0);
-    let behind = offered as f64 - ended as f64;
-    let share = behind / (offered as f64).max(1.0);
-    (offered > 0 && share > CHANCE && behind > 5.0 + usual).then_some(share)
 }
 
 async fn target(client: &Client, token: Option<&str>) -> anyhow::Result<Target> {

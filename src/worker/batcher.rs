@@ -307,7 +307,11 @@ impl<B: Backend> Shared<B> {
             return self.split(waiting, inputs, "");
         }
         let units = waiting.iter().map(|entry| entry.units).sum();
-        self.lock().queue.observe(task, units, size, took.as_secs_f64());
+        {
+            let queue = &mut self.lock().queue;
+            queue.observe(task, units, size, took.as_secs_f64());
+            queue.answered(task, Instant::now());
+        }
         for (entry, result) in waiting.into_iter().zip(results) {
             let waited = started.saturating_duration_since(entry.arrived);
             self.meter.waited(task, waited);

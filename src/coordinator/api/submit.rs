@@ -100,11 +100,22 @@ async fn receive(
     }
     let (headers, body) = read_submission(&app.room, request).await?;
     let header_id = header_id(&headers)?;
-    let request = InferRequest::from_json(&body).map_err(|p| p.for_request(header_id.as_ref()))?;
+    let request = parse(&body).await.map_err(|p| p.for_request(header_id.as_ref()))?;
     let named = request.request_id.clone().or(header_id);
     submission(&headers, body, &request, named.as_ref(), recall)
         .map(|s| Submission { priority: priority.unwrap_or(s.priority), ..s })
         .map_err(|p| p.for_request(named.as_ref()))
+}
+
+/// Parses a body; a large one, which takes milliseconds, on a thread where nobody else has to wait for it.
+async fn parse(body: &Bytes) -> Result<InferRequest, Problem> {
+    const LARGE_BYTES: usize = 128 << 10;
+    if body.len() <= LARGE_BYTES {
+        return InferRequest::from_json(body);
+    }
+    let body = body.clone();
+    let parsed = tokio::task::spawn_blocking(move || InferRequest::from_json(&body)).await;
+    parsed.unwrap_or_else(|e| Err(Problem::new(ProblemCode::Internal, format!("parsing the body failed: {e}"))))
 }
 
 /// What is submitted, with its headers taken into account. The body's own fields win.

@@ -15,7 +15,7 @@ pub struct Dip {
     pub worker: WorkerId,
     /// When, seconds into the measured part.
     pub at: f64,
-    /// Right answers for each request offered in the ten seconds before.
+    /// Right answers for each request offered, in the median second of the ten before.
     pub before: Option<f64>,
     /// The same in the worst second of the ten after.
     pub worst: Option<f64>,
@@ -43,18 +43,22 @@ fn dip(kill: &Mark, marks: &[Mark], timeline: &[Second]) -> Dip {
         timeline.iter().filter(whole).filter(|r| r.at + 1.0 <= kill.at && r.at >= kill.at - WINDOW).collect();
     let after: Vec<_> =
         timeline.iter().filter(whole).filter(|r| r.at + 1.0 > kill.at && r.at < kill.at + WINDOW).collect();
-    let offered: u64 = before.iter().map(|r| r.offered).sum();
-    let answered: u64 = before.iter().map(|r| r.ok).sum();
-    // Seconds with few requests swing without any fault; the last one may be cut short.
-    let busy = after.iter().filter(|r| r.offered >= 5);
-    let worst = busy.map(|r| r.ok as f64 / r.offered as f64).reduce(f64::min);
+    // Seconds with few requests swing without any fault, and the last one may be cut short. A burst at the
+    // end of a second is answered in the next one: it must not count against the time before.
+    let shares = |rows: &[&Second]| {
+        let busy = rows.iter().filter(|r| r.offered >= 5);
+        let mut shares: Vec<f64> = busy.map(|r| r.ok as f64 / r.offered as f64).collect();
+        shares.sort_by(f64::total_cmp);
+        shares
+    };
+    let usual = shares(&before);
     let largest = |rows: &[&Second]| rows.iter().filter_map(|r| r.max).reduce(f64::max);
     let ready = marks.iter().find(|m| !m.ours && m.worker == kill.worker && m.what == "ready" && m.at > kill.at);
     Dip {
         worker: kill.worker.clone(),
         at: kill.at,
-        before: (offered > 0).then(|| answered as f64 / offered as f64),
-        worst,
+        before: usual.get(usual.len() / 2).copied(),
+        worst: shares(&after).first().copied(),
         max_before: largest(&before),
         max_after: largest(&after),
         errors: after.iter().map(|r| r.errors + r.refused + r.not_sent).sum(),
@@ -77,6 +81,9 @@ mod tests {
             ..Second::default()
         };
         let mut rows: Vec<_> = (0..10).map(|i| row(f64::from(i), 100, 0, 0.05)).collect();
+        // A burst that is answered in the next second.
+        rows[8] = Second { offered: 400, ..rows[8] };
+        rows[9] = Second { ok: 400, ..rows[9] };
         rows.extend([row(10.0, 40, 2, 0.4), row(11.0, 158, 0, 0.9), row(12.0, 100, 0, 0.05)]);
         let mark = |at: f64, what: &str, ours: bool| Mark {
             at,

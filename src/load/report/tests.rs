@@ -9,8 +9,8 @@ use crate::load::observe::Identity;
 use crate::load::outcome::{Class, Failure, Finished};
 use crate::load::record::Record;
 use crate::load::schedule::Arrival;
-use crate::load::search::Trial;
 use crate::load::settings::Settings;
+use crate::load::trial::Trial;
 use crate::protocol::{
     Attempt, AttemptOutcome, InferResponse, ModelRef, ModelSource, ProblemCode, RequestId, Scores, TaskResult, WorkerId,
 };

@@ -80,6 +80,19 @@ struct Lane<T> {
     cost: CostModel,
     /// Sizes of the last two batches: how many requests tend to be there together.
     recent: [usize; 2],
+    returning: Returning,
+}
+
+/// How many requests tend to arrive at once after a batch was answered: clients that ask again when they
+/// have their answer do.
+#[derive(Debug, Default)]
+struct Returning {
+    /// When the last batch was answered.
+    answered: Option<Instant>,
+    /// How many arrived shortly after it.
+    seen: u32,
+    /// How many do as a rule.
+    usual: f64,
 }
 
 impl<T> Queue<T> {
@@ -89,7 +102,12 @@ impl<T> Queue<T> {
     const SHORT: usize = 16;
 
     pub(super) fn new(limits: Limits) -> Self {
-        let lane = || Lane { waiting: Vec::new(), cost: CostModel::default(), recent: [0; 2] };
+        let lane = || Lane {
+            waiting: Vec::new(),
+            cost: CostModel::default(),
+            recent: [0; 2],
+            returning: Returning::default(),
+        };
         Self { limits, lanes: std::array::from_fn(|_| lane()) }
     }
 
@@ -105,7 +123,8 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn push(&mut self, entry: Entry<T>) {
-        let waiting = &mut self.lanes[entry.task.index()].waiting;
+        let Lane { waiting, cost, returning, .. } = &mut self.lanes[entry.task.index()];
+        returning.arrived(entry.arrived, self.limits.at_once(cost));
         let key = entry.virtual_deadline();
         let place = waiting.partition_point(|other| other.virtual_deadline() <= key);
         waiting.insert(place, entry);
@@ -126,6 +145,11 @@ impl<T> Queue<T> {
     /// Takes in what a batch cost.
     pub(super) fn observe(&mut self, task: TaskType, units: usize, requests: usize, seconds: f64) {
         self.lanes[task.index()].cost.observe(units, requests, seconds);
+    }
+
+    /// Takes in that a batch is about to be answered.
+    pub(super) fn answered(&mut self, task: TaskType, now: Instant) {
+        self.lanes[task.index()].returning.answered(now);
     }
 
     /// What to do now that the model is free. What is past its deadline is dropped on the way.
@@ -152,17 +176,20 @@ impl<T> Queue<T> {
 
 impl<T> Lane<T> {
     /// Until when a fuller batch is worth waiting for: only if lately more requests than are here came
-    /// together, and no longer than a larger batch can save.
+    /// together, and no longer than a larger batch can save; or if those who were just answered are
+    /// about to ask again.
     fn worth_waiting(&self, limits: Limits, now: Instant) -> Option<Instant> {
-        let likely = self.recent.into_iter().max().unwrap_or(0).min(limits.max_batch);
-        if self.waiting.len() >= likely {
-            return None;
-        }
-        let oldest = self.waiting.iter().map(|entry| entry.arrived).min()?;
         let slack = self.waiting.iter().map(|entry| entry.deadline.saturating_duration_since(now)).min()?;
-        let gain = Duration::try_from_secs_f64(self.cost.fixed()).unwrap_or_default();
-        let until = oldest + limits.max_delay.min(slack / 4).min(gain);
-        (until > now).then_some(until)
+        let company = || {
+            let likely = self.recent.into_iter().max().unwrap_or(0).min(limits.max_batch);
+            let oldest = self.waiting.iter().map(|entry| entry.arrived).min()?;
+            (self.waiting.len() < likely).then(|| oldest + limits.max_delay.min(slack / 4).min(gain(&self.cost)))
+        };
+        let returning = || {
+            let until = self.returning.expected(self.waiting.len(), limits.at_once(&self.cost), gain(&self.cost))?;
+            (self.waiting.len() < limits.max_batch).then(|| until.min(now + slack / 4))
+        };
+        [company(), returning()].into_iter().flatten().filter(|until| *until > now).max()
     }
 
     fn take_batch(&mut self, limits: Limits, now: Instant) -> Vec<Entry<T>> {
@@ -190,6 +217,47 @@ impl<T> Lane<T> {
         self.waiting = left;
         self.recent = [batch.len(), self.recent[0]];
         batch
+    }
+}
+
+/// What a request saves that joins a batch.
+fn gain(cost: &CostModel) -> Duration {
+    Duration::try_from_secs_f64(cost.fixed()).unwrap_or_default()
+}
+
+impl Limits {
+    /// How soon after its batch was answered a client asks again that is worth waiting for.
+    fn at_once(self, cost: &CostModel) -> Duration {
+        self.max_delay.min(gain(cost) / 4)
+    }
+}
+
+impl Returning {
+    /// Weight of a new batch.
+    const WEIGHT: f64 = 0.25;
+    /// How much more must be saved than is lost by waiting.
+    const WORTH: f64 = 1.5;
+
+    fn answered(&mut self, now: Instant) {
+        if self.answered.replace(now).is_some() {
+            self.usual += Self::WEIGHT * (f64::from(self.seen) - self.usual);
+        }
+        self.seen = 0;
+    }
+
+    fn arrived(&mut self, now: Instant, at_once: Duration) {
+        if self.answered.is_some_and(|at| now.saturating_duration_since(at) <= at_once) {
+            self.seen += 1;
+        }
+    }
+
+    /// Until when to wait for the others, if they save more than the `waiting` lose: each of those who
+    /// join saves `gain`, each who waits loses the wait. Requests that come evenly save less.
+    fn expected(&self, waiting: usize, at_once: Duration, gain: Duration) -> Option<Instant> {
+        let missing = self.usual.round() - f64::from(self.seen);
+        let saved = self.usual * gain.as_secs_f64();
+        let lost = waiting as f64 * at_once.as_secs_f64();
+        (missing >= 1.0 && saved > Self::WORTH * lost).then(|| self.answered.map(|at| at + at_once)).flatten()
     }
 }
 
@@ -352,5 +420,69 @@ mod tests {
         bench.push(TEXT, Priority::Normal, 1, 4 * MS);
         let Plan::Wait(until) = bench.queue.plan(bench.start) else { panic!("it does not wait") };
         assert!(until <= bench.start + 2 * MS);
+    }
+
+    /// Batch sizes, once it has settled, of clients that ask again `think` after each answer; half of them
+    /// first come while the others are computed. A batch takes 5 ms at any size.
+    fn closed_loop(clients: u64, think: Duration) -> Vec<usize> {
+        let limits = Limits { max_batch: 32, max_delay: 5 * MS };
+        let (mut queue, mut now) = (Queue::new(limits), Instant::now());
+        for units in [1, 4] {
+            queue.observe(TEXT, units, units, 0.005);
+        }
+        let mut coming: Vec<(Instant, u64)> =
+            (0..clients).map(|id| (now + if id % 2 == 0 { Duration::ZERO } else { 2 * MS }, id)).collect();
+        let mut sizes = Vec::new();
+        let come = |queue: &mut Queue<()>, coming: &mut Vec<(Instant, u64)>, now: Instant| {
+            coming.sort();
+            let here = coming.partition_point(|(at, _)| *at <= now);
+            for (arrived, id) in coming.drain(..here) {
+                let (deadline, priority) = (arrived + Duration::from_secs(30), Priority::Normal);
+                queue.push(Entry { id, task: TEXT, arrived, deadline, priority, units: 1, payload: () });
+            }
+        };
+        while sizes.len() < 200 {
+            come(&mut queue, &mut coming, now);
+            let next = coming.first().map(|(at, _)| *at);
+            match queue.plan(now) {
+                Plan::Idle => now = next.expect("all wait for an answer, and nothing runs"),
+                Plan::Wait(until) => now = next.map_or(until, |next| next.min(until)),
+                Plan::Run(batch) => {
+                    now += 5 * MS;
+                    come(&mut queue, &mut coming, now);
+                    queue.observe(TEXT, batch.len(), batch.len(), 0.005);
+                    queue.answered(TEXT, now);
+                    sizes.push(batch.len());
+                    // One after the other, as a network has it.
+                    let spread = |i: u32| now + think + i * Duration::from_micros(20);
+                    coming.extend((0..).zip(batch).map(|(i, entry)| (spread(i), entry.id)));
+                }
+            }
+        }
+        sizes.split_off(100)
+    }
+
+    #[test]
+    fn clients_that_ask_again_at_once_come_together() {
+        for clients in [2, 3, 8, 21, 32] {
+            let sizes = closed_loop(clients, Duration::from_micros(300));
+            assert!(sizes.iter().all(|&size| size as u64 == clients), "{clients}: {sizes:?}");
+        }
+    }
+
+    /// Requests that come evenly are not held up for what would come anyway.
+    #[test]
+    fn an_even_stream_is_not_taken_for_clients_that_return() {
+        let mut returning = Returning::default();
+        let (start, gain, at_once) = (Instant::now(), 5 * MS, 1250 * MS / 1000);
+        // One a millisecond: five wait after a batch, one or two come in the next 1.25 ms.
+        for batch in 0..40 {
+            let answered = start + batch * gain;
+            returning.answered(answered);
+            for i in 1..=5 {
+                returning.arrived(answered + i * MS, at_once);
+            }
+            assert_eq!(returning.expected(5, at_once, gain), None, "after {batch} batches");
+        }
     }
 }
