@@ -4,6 +4,7 @@
 //! first, and hides which of the two a request's time went into.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ use crate::load::outcome::{Class, Failure};
 #[derive(Debug)]
 pub(super) struct Pool {
     target: SocketAddr,
-    idle: RefCell<Vec<(SendRequest<Full<Bytes>>, Instant)>>,
+    /// The one that was used last at the back.
+    idle: RefCell<VecDeque<(SendRequest<Full<Bytes>>, Instant)>>,
     opened: Cell<u64>,
 }
 
@@ -64,18 +66,24 @@ impl Pool {
         Ok((response, connection))
     }
 
-    /// Takes a connection back whose answer was read to its end.
+    /// Takes a connection back whose answer was read to its end. Those that only one busy moment needed are
+    /// closed on the way.
     pub(super) fn give(&self, connection: SendRequest<Full<Bytes>>) {
+        let now = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        while idle.front().is_some_and(|(_, since)| now.duration_since(*since) > Self::IDLE) {
+            idle.pop_front();
+        }
         if !connection.is_closed() {
-            self.idle.borrow_mut().push((connection, Instant::now()));
+            idle.push_back((connection, now));
         }
     }
 
     fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some((connection, since)) = idle.pop() {
+        while let Some((connection, since)) = idle.pop_back() {
             if since.elapsed() > Self::IDLE {
-                // The stack's lower ones have been idle longer still.
+                // The others have been idle longer still.
                 idle.clear();
                 return None;
             }

@@ -72,7 +72,7 @@ fn page(out: &mut String, report: &Report) -> fmt::Result {
     for dip in &report.dips {
         writeln!(
             out,
-            "<p>Losing {}: answered {} of what was offered before and {} in the worst second after; {} errors within 10 s; {}.</p>",
+            "<p>Losing {}: answered {} of what was offered in the median second before and {} in the worst one after; {} errors within 10 s; {}.</p>",
             esc(dip.worker.as_str()),
             or_na(dip.before, percent),
             or_na(dip.worst, percent),

@@ -334,7 +334,7 @@ impl Out {
                 .ready_after
                 .map_or_else(|| "not back by the end".to_owned(), |s| format!("ready again after {}", seconds(s)));
             self.wrapped("  ", &format!(
-                "Losing {}: answered {} of what was offered before and {} in the worst second after, largest latency {} before and {} after, {} errors within 10s; {back}.",
+                "Losing {}: answered {} of what was offered in the median second before and {} in the worst one after, largest latency {} before and {} after, {} errors within 10s; {back}.",
                 dip.worker,
                 or_na(dip.before, percent),
                 or_na(dip.worst, percent),
