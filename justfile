@@ -86,6 +86,11 @@ bench-load *ARGS:
     test -x target/bench/oha/bin/oha || cargo install oha --version 1.16.0 --locked --no-default-features --features rustls --root target/bench/oha
     target/bench/venv/bin/python benches/load/compare.py --k6 target/bench/venv/bin/k6 --oha target/bench/oha/bin/oha --json target/bench/load.json {{ARGS}}
 
+# What `aiq load` costs itself: one core of it against a bare server on another one (needs haproxy)
+bench-load-cost *ARGS:
+    cargo build --release
+    python3 -B benches/load/cost.py {{ARGS}}
+
 # Accept changed snapshots of screens, reports and error bodies; look at the diff afterwards
 snapshots:
     INSTA_UPDATE=always cargo test

@@ -9,7 +9,7 @@
 //! - `distilbert`, `mobilenet_v2`, `clip` over the shared `encoder`: the networks; `dense`: their large layers in a precision
 //! - [`image`], `tokenizer`, `labels`: preprocessing
 //! - [`source`], [`weights`]: files of a model, in the binary, a folder or the hub; tensors in them
-//! - [`kernels`]: the arithmetic; [`Bare`]: networks alone, for measuring
+//! - [`Place`]: where it is computed; [`kernels`]: the arithmetic on CPUs; `graph`: on GPUs, by candle; [`Bare`]: networks alone, for measuring
 
 mod bare;
 mod clip;
@@ -17,11 +17,13 @@ mod dense;
 mod distilbert;
 mod encoder;
 mod engine;
+mod graph;
 pub mod image;
 pub mod kernels;
 mod labels;
 mod mobilenet_v2;
 mod model;
+mod place;
 pub mod registry;
 mod request;
 mod search;
@@ -38,6 +40,7 @@ pub use bare::Bare;
 pub use dense::Precision;
 pub use engine::{Engine, EngineConfig, EngineError, Source};
 pub use model::{Answer, Card, Context, Cost, InferenceError, Input, Model, Output, Prepared};
+pub use place::{Place, PlaceError, Wanted};
 pub use request::{InputError, Request};
 pub use search::{DEFAULT_CANDIDATES, Phrase, Pictures, Search, Similarity};
 pub use tokenizer::{Tokenizer, TokenizerError, Tokens};

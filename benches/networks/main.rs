@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aiq::inference::kernels::Isa;
-use aiq::inference::{Bare, Context, Precision};
+use aiq::inference::{Bare, Context, Place, Precision};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
@@ -40,8 +40,8 @@ enum Engine {
 
 impl Engine {
     fn load(engine: &str, network: &str, folder: &Path, threads: usize) -> Result<Self> {
-        let ours = |precision| -> Result<Self> {
-            let bare = Bare::load(network, folder, precision)?;
+        let ours = |precision: Precision| -> Result<Self> {
+            let bare = Bare::load(network, folder, &Place::from(precision))?;
             Ok(Self::Ours(Box::new(bare), Box::new(Context::new(threads))))
         };
         match engine {
@@ -56,11 +56,11 @@ impl Engine {
         Ok(match (self, input) {
             (Self::Ours(bare, context), Input::Texts(texts)) => {
                 let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-                bare.texts(context, &texts)
+                bare.texts(context, &texts)?
             }
             (Self::Ours(bare, context), Input::Pictures(pictures)) => {
                 let pictures: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
-                bare.pictures(context, &pictures)
+                bare.pictures(context, &pictures)?
             }
             (Self::Stock(stock), Input::Texts(texts)) => stock.texts(texts)?,
             (Self::Stock(stock), Input::Pictures(pictures)) => stock.pictures(pictures)?,
@@ -124,14 +124,14 @@ fn serve(engine: &str, network: &str, folder: &Path, threads: usize) -> Result<(
 /// Outputs for the texts on standard input, one at a time.
 fn texts(network: &str, folder: &Path, precision: &str, isa: &str) -> Result<()> {
     let precision = if precision == "int8" { Precision::Int8 } else { Precision::Fp32 };
-    let bare = Bare::load(network, folder, precision)?;
+    let bare = Bare::load(network, folder, &Place::from(precision))?;
     let tokenizer = Bare::tokenizer(folder, if network == "clip-text" { 77 } else { 512 })?;
     let mut context = Context::new(1);
     let known = Isa::available();
     let named = known.iter().find(|known| known.name() == isa);
     context.compute.isa = *named.with_context(|| format!("this processor has no instructions \"{isa}\""))?;
     for line in stdin().lock().lines() {
-        let output = bare.texts(&mut context, &[&tokenizer.encode(&line?).map_err(anyhow::Error::msg)?.ids]);
+        let output = bare.texts(&mut context, &[&tokenizer.encode(&line?).map_err(anyhow::Error::msg)?.ids])?;
         writeln!(stdout(), "{}", json!(output))?;
     }
     Ok(())

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::clip::{Config as ClipConfig, TextTower, VisionTransformer};
-use super::dense::Precision;
-use super::model::Context;
+use super::model::{Context, InferenceError};
+use super::place::Place;
 use super::source::{Files, LoadError};
 use super::tokenizer::Tokenizer;
 use super::{distilbert, mobilenet_v2};
@@ -24,22 +24,22 @@ impl Bare {
     pub const NAMES: [&str; 4] = ["distilbert", "mobilenet", "clip-text", "clip-image"];
 
     /// Loads one of [`Bare::NAMES`].
-    pub fn load(name: &str, folder: &Path, precision: Precision) -> Result<Self, LoadError> {
+    pub fn load(name: &str, folder: &Path, place: &Place) -> Result<Self, LoadError> {
         let files = Files::folder(folder);
         let weights = files.weights()?;
         let network = match name {
             "distilbert" => {
                 let config = files.config("config.json")?;
-                Network::DistilBert(Box::new(distilbert::Network::load(&weights, &config, precision)?))
+                Network::DistilBert(Box::new(distilbert::Network::load(&weights, &config, place)?))
             }
-            "mobilenet" => Network::MobileNet(Box::new(mobilenet_v2::Network::load(&weights)?)),
+            "mobilenet" => Network::MobileNet(Box::new(mobilenet_v2::Network::load(&weights, place)?)),
             "clip-text" => {
                 let ClipConfig { text, projection_dim, .. } = files.config("config.json")?;
-                Network::ClipText(Box::new(TextTower::load(&weights, &text, projection_dim, precision)?))
+                Network::ClipText(Box::new(TextTower::load(&weights, &text, projection_dim, place)?))
             }
             "clip-image" => {
                 let ClipConfig { vision, projection_dim, .. } = files.config("config.json")?;
-                Network::ClipPicture(Box::new(VisionTransformer::load(&weights, &vision, projection_dim, precision)?))
+                Network::ClipPicture(Box::new(VisionTransformer::load(&weights, &vision, projection_dim, place)?))
             }
             _ => return Err(LoadError::config(format!("network \"{name}\"; {} are known", Self::NAMES.join(", ")))),
         };
@@ -53,26 +53,32 @@ impl Bare {
 
     /// Logits, or projections that are not normalised: one row for each sequence of token ids; none from a network for
     /// pictures.
-    pub fn texts(&self, context: &mut Context, sequences: &[&[u32]]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Where a device fails.
+    pub fn texts(&self, context: &mut Context, sequences: &[&[u32]]) -> Result<Vec<f32>, InferenceError> {
         match &self.0 {
             Network::DistilBert(network) => network.forward(context, sequences),
             Network::ClipText(network) => network.forward(context, sequences),
-            Network::MobileNet(_) | Network::ClipPicture(_) => Vec::new(),
+            Network::MobileNet(_) | Network::ClipPicture(_) => Ok(Vec::new()),
         }
     }
 
     /// Logits, or projections that are not normalised: one row for each picture of `side × side × 3` normalised numbers;
     /// none from a network for texts.
-    pub fn pictures(&self, context: &mut Context, pictures: &[&[f32]]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Where a device fails.
+    pub fn pictures(&self, context: &mut Context, pictures: &[&[f32]]) -> Result<Vec<f32>, InferenceError> {
         match &self.0 {
             Network::ClipPicture(network) => network.forward(context, pictures),
             Network::MobileNet(network) => {
                 let Context { compute, buffers } = context;
                 let fill = |index: usize, into: &mut Vec<f32>| pictures[index].clone_into(into);
-                let pooled = network.pooled(compute, &mut buffers.convolution, pictures.len(), &fill);
-                network.classify(compute, &pooled)
+                let pooled = network.pooled(compute, &mut buffers.convolution, pictures.len(), &fill)?;
+                Ok(network.classify(compute, &pooled))
             }
-            Network::DistilBert(_) | Network::ClipText(_) => Vec::new(),
+            Network::DistilBert(_) | Network::ClipText(_) => Ok(Vec::new()),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) use self::text::TextTower;
 use self::vision::PictureTower;
 pub(super) use self::vision::VisionTransformer;
 use super::image::{Pixels, samples};
-use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
+use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};
 use super::request::{InputError, Request};
 use super::search::{DEFAULT_CANDIDATES, Phrase, PhraseCache, PhraseState, Pictures, Search, Similarity};
 use super::source::{Files, LoadError, Loader};
@@ -49,7 +49,7 @@ struct Gallery {
 pub(super) fn load(files: &Files, loader: &Loader) -> Result<Clip, LoadError> {
     let config: Config = files.config("config.json")?;
     let weights = files.weights()?;
-    let text = TextTower::load(&weights, &config.text, config.projection_dim, loader.precision())?;
+    let text = TextTower::load(&weights, &config.text, config.projection_dim, loader.place())?;
     let tokenizer = Tokenizer::load(files, config.text.max_position_embeddings, text.vocabulary())?;
     let pictures = PictureTower::load(&weights, &config, files, loader)?;
     let scale = weights.vector("logit_scale")?.first().copied().unwrap_or_default().exp();
@@ -80,29 +80,39 @@ impl Clip {
     }
 
     /// Embeddings of pictures, in their order.
-    pub(super) fn embed_pictures(&self, context: &mut Context, pictures: &[&Pixels]) -> Vec<Arc<[f32]>> {
+    pub(super) fn embed_pictures(
+        &self,
+        context: &mut Context,
+        pictures: &[&Pixels],
+    ) -> Result<Vec<Arc<[f32]>>, InferenceError> {
         let width = self.text.projection();
-        let rows = self.pictures.forward(context, pictures);
-        rows.chunks_exact(width).map(normalised).collect()
+        let rows = self.pictures.forward(context, pictures)?;
+        Ok(rows.chunks_exact(width).map(normalised).collect())
     }
 
     /// Embeddings of token sequences, in their order.
-    pub(super) fn embed_texts(&self, context: &mut Context, texts: &[&[u32]]) -> Vec<Arc<[f32]>> {
-        let rows = self.text.forward(context, texts);
-        rows.chunks_exact(self.text.projection()).map(normalised).collect()
+    pub(super) fn embed_texts(
+        &self,
+        context: &mut Context,
+        texts: &[&[u32]],
+    ) -> Result<Vec<Arc<[f32]>>, InferenceError> {
+        let rows = self.text.forward(context, texts)?;
+        Ok(rows.chunks_exact(self.text.projection()).map(normalised).collect())
     }
 
-    fn gallery(&self, context: &mut Context) -> &Gallery {
-        self.gallery.get_or_init(|| {
-            let preprocess = self.pictures.preprocess();
-            let (names, pixels): (Vec<_>, Vec<_>) = samples()
-                .iter()
-                // They are part of the binary and a test decodes each of them.
-                .filter_map(|sample| Some((sample.name.clone(), preprocess.decode(sample.bytes).ok()?)))
-                .unzip();
-            let pictures: Vec<&Pixels> = pixels.iter().collect();
-            Gallery { names, embeddings: self.embed_pictures(context, &pictures) }
-        })
+    fn gallery(&self, context: &mut Context) -> Result<&Gallery, InferenceError> {
+        if let Some(gallery) = self.gallery.get() {
+            return Ok(gallery);
+        }
+        let preprocess = self.pictures.preprocess();
+        let (names, pixels): (Vec<_>, Vec<_>) = samples()
+            .iter()
+            // They are part of the binary and a test decodes each of them.
+            .filter_map(|sample| Some((sample.name.clone(), preprocess.decode(sample.bytes).ok()?)))
+            .unzip();
+        let pictures: Vec<&Pixels> = pixels.iter().collect();
+        let embeddings = self.embed_pictures(context, &pictures)?;
+        Ok(self.gallery.get_or_init(|| Gallery { names, embeddings }))
     }
 
     /// Names with the cosine of each, as an answer.
@@ -141,7 +151,7 @@ impl Clip {
                 let query = found.text(query);
                 match pictures {
                     Pictures::Gallery => {
-                        let gallery = self.gallery(context);
+                        let gallery = self.gallery(context)?;
                         (gallery.names.clone(), query, gallery.embeddings.clone())
                     }
                     Pictures::Given(given) => {
@@ -235,7 +245,10 @@ impl Model for Clip {
                 keep.push((wanted == Keep::Yes).then_some(phrase));
             }
         }
-        let texts = self.embed_texts(context, &tokens);
+        let texts = match self.embed_texts(context, &tokens) {
+            Ok(texts) => texts,
+            Err(error) => return all_failed(batch, &error),
+        };
         {
             let mut cache = self.cache();
             for (phrase, embedding) in keep.into_iter().zip(&texts) {
@@ -244,13 +257,17 @@ impl Model for Clip {
                 }
             }
         }
-        let pictures = self.embed_pictures(context, &pictures);
+        let pictures = match self.embed_pictures(context, &pictures) {
+            Ok(pictures) => pictures,
+            Err(error) => return all_failed(batch, &error),
+        };
         let mut found = Found { texts: texts.into_iter(), pictures: pictures.into_iter() };
         batch.iter().map(|prepared| self.answer_one(context, prepared, &mut found)).collect()
     }
 
     fn warm_up(&self, context: &mut Context) {
-        self.gallery(context);
+        // Where that fails, the first search says so.
+        let _ = self.gallery(context);
     }
 }
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::dense::Precision;
 use super::encoder::{Encoder, EncoderSpec, LayerNames, NormOrder, layer_norm, linear};
 use super::kernels::{Activation, Attention, Epilogue, LayerNorm, Linear, Mask};
-use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
+use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};
+use super::place::Place;
 use super::request::{InputError, Request};
 use super::source::{Files, LoadError};
 use super::tokenizer::Tokenizer;
@@ -53,7 +53,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn load(weights: &Weights, config: &Config, precision: Precision) -> Result<Self, LoadError> {
+    pub(super) fn load(weights: &Weights, config: &Config, place: &Place) -> Result<Self, LoadError> {
         let width = config.dim;
         if !width.is_multiple_of(config.n_heads * 16) {
             let reason =
@@ -85,7 +85,7 @@ impl Network {
                 feed_forward: ["ffn.lin1", "ffn.lin2"],
                 feed_forward_norm: "output_layer_norm",
             },
-            precision,
+            place: place.clone(),
         };
         let labels = weights.shape("classifier.weight")?.first().copied().unwrap_or_default();
         Ok(Self {
@@ -105,19 +105,24 @@ impl Network {
     }
 
     /// Logits, one row for each sequence of token ids.
-    pub(super) fn forward(&self, context: &mut Context, sequences: &[&[u32]]) -> Vec<f32> {
+    pub(super) fn forward(&self, context: &mut Context, sequences: &[&[u32]]) -> Result<Vec<f32>, InferenceError> {
         let mut logits = Vec::with_capacity(sequences.len() * self.labels());
         for sequences in super::model::chunks(sequences, MAX_TOKENS, |sequence| sequence.len()) {
-            self.forward_chunk(context, sequences, &mut logits);
+            self.forward_chunk(context, sequences, &mut logits)?;
         }
-        logits
+        Ok(logits)
     }
 
-    fn forward_chunk(&self, context: &mut Context, sequences: &[&[u32]], logits: &mut Vec<f32>) {
+    fn forward_chunk(
+        &self,
+        context: &mut Context,
+        sequences: &[&[u32]],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), InferenceError> {
         let Context { compute, buffers } = context;
         let ranges = buffers.embed(&self.words, &self.positions, sequences);
         self.embedding_norm.forward(compute, &mut buffers.encoder.states);
-        self.encoder.forward(compute, &mut buffers.encoder, &ranges);
+        self.encoder.forward(compute, &mut buffers.encoder, &ranges)?;
         let first: Vec<f32> = ranges
             .iter()
             .flat_map(|range| &buffers.encoder.states[range.start * self.width..][..self.width])
@@ -128,6 +133,7 @@ impl Network {
         let from = logits.len();
         logits.resize(from + sequences.len() * self.labels(), 0.0);
         self.classifier.forward(compute, &hidden, &mut logits[from..], Epilogue::default());
+        Ok(())
     }
 }
 
@@ -140,9 +146,9 @@ pub(super) struct DistilBert {
 }
 
 /// Loads a model from its files.
-pub(super) fn load(files: &Files, precision: Precision) -> Result<DistilBert, LoadError> {
+pub(super) fn load(files: &Files, place: &Place) -> Result<DistilBert, LoadError> {
     let config: Config = files.config("config.json")?;
-    let network = Network::load(&files.weights()?, &config, precision)?;
+    let network = Network::load(&files.weights()?, &config, place)?;
     let tokenizer = Tokenizer::load(files, config.max_position_embeddings, network.words.rows())?;
     let labels = (0..network.labels())
         .map(|id| config.id2label.get(&id).cloned().unwrap_or_else(|| format!("LABEL_{id}")))
@@ -162,7 +168,10 @@ impl Model for DistilBert {
 
     fn run(&self, batch: &[&Prepared], context: &mut Context) -> Vec<Result<Answer, InferenceError>> {
         let sequences: Vec<&[u32]> = batch.iter().map(|prepared| prepared.tokens()).collect();
-        let logits = self.network.forward(context, &sequences);
+        let logits = match self.network.forward(context, &sequences) {
+            Ok(logits) => logits,
+            Err(error) => return all_failed(batch, &error),
+        };
         logits
             .chunks_exact(self.labels.len())
             .zip(batch)

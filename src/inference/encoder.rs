@@ -6,7 +6,10 @@
 use std::ops::Range;
 
 use super::dense::{Dense, Precision};
+use super::graph::GraphEncoder;
 use super::kernels::{Activation, Attention, Compute, Epilogue, LayerNorm, Linear, Quantised};
+use super::model::InferenceError;
+use super::place::Place;
 use super::weights::{Table, Weights, WeightsError};
 
 /// Where the layer norms are.
@@ -36,8 +39,8 @@ pub(super) struct EncoderSpec {
     pub(super) epsilon: f32,
     /// Names of a layer's tensors behind its prefix.
     pub(super) names: LayerNames,
-    /// What the linear layers compute with.
-    pub(super) precision: Precision,
+    /// Where it computes.
+    pub(super) place: Place,
 }
 
 /// Names of the parts of a layer, relative to its prefix; `.weight` and `.bias` follow.
@@ -54,8 +57,16 @@ pub(super) struct LayerNames {
     pub(super) feed_forward_norm: &'static str,
 }
 
-/// A stack of layers.
-pub(super) struct Encoder {
+/// A stack of layers, wherever it computes.
+pub(super) enum Encoder {
+    /// With our kernels.
+    Kernels(KernelEncoder),
+    /// With candle's operations.
+    Graph(GraphEncoder),
+}
+
+/// A stack of layers of our kernels.
+pub(super) struct KernelEncoder {
     layers: Vec<Layer>,
     width: usize,
     hidden: usize,
@@ -97,21 +108,42 @@ impl EncoderBuffers {
 impl Encoder {
     /// Loads the layers `prefix.0`, `prefix.1`, … .
     pub(super) fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec) -> Result<Self, WeightsError> {
-        let layers = (0..spec.layers)
-            .map(|index| Layer::load(weights, &format!("{prefix}.{index}"), spec))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            layers,
-            width: spec.width,
-            hidden: spec.hidden,
-            attention: spec.attention,
-            activation: spec.activation,
-            order: spec.order,
-        })
+        match &spec.place {
+            Place::Cpu(precision) => KernelEncoder::load(weights, prefix, spec, *precision).map(Self::Kernels),
+            Place::Candle(device) => GraphEncoder::load(weights, prefix, spec, device).map(Self::Graph),
+        }
     }
 
     /// Runs all layers over `buffers.states`; `sequences` are the token ranges.
-    pub(super) fn forward(&self, compute: &Compute, buffers: &mut EncoderBuffers, sequences: &[Range<usize>]) {
+    ///
+    /// # Errors
+    /// Where a device fails; our kernels never do.
+    pub(super) fn forward(
+        &self,
+        compute: &Compute,
+        buffers: &mut EncoderBuffers,
+        sequences: &[Range<usize>],
+    ) -> Result<(), InferenceError> {
+        match self {
+            Self::Kernels(encoder) => {
+                encoder.forward(compute, buffers, sequences);
+                Ok(())
+            }
+            Self::Graph(encoder) => encoder.forward(&mut buffers.states, sequences),
+        }
+    }
+}
+
+impl KernelEncoder {
+    fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec, precision: Precision) -> Result<Self, WeightsError> {
+        let layers = (0..spec.layers)
+            .map(|index| Layer::load(weights, &format!("{prefix}.{index}"), spec, precision))
+            .collect::<Result<_, _>>()?;
+        let EncoderSpec { width, hidden, attention, activation, order, .. } = *spec;
+        Ok(Self { layers, width, hidden, attention, activation, order })
+    }
+
+    fn forward(&self, compute: &Compute, buffers: &mut EncoderBuffers, sequences: &[Range<usize>]) {
         let tokens = buffers.states.len() / self.width;
         buffers.other.resize(tokens * self.width, 0.0);
         buffers.attended.resize(tokens * self.width, 0.0);
@@ -149,16 +181,16 @@ impl Encoder {
 }
 
 impl Layer {
-    fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec) -> Result<Self, WeightsError> {
-        let EncoderSpec { width, hidden, names, epsilon, precision, .. } = spec;
+    fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec, precision: Precision) -> Result<Self, WeightsError> {
+        let EncoderSpec { width, hidden, names, epsilon, .. } = spec;
         let [up, down] = names.feed_forward;
         let name = |part: &str| format!("{prefix}.{part}");
         Ok(Self {
-            qkv: dense(weights, &names.qkv.map(name), [*width, *width], *precision)?,
-            output: dense(weights, &[name(names.output)], [*width, *width], *precision)?,
+            qkv: dense(weights, &names.qkv.map(name), [*width, *width], precision)?,
+            output: dense(weights, &[name(names.output)], [*width, *width], precision)?,
             attention_norm: layer_norm(weights, &name(names.attention_norm), *width, *epsilon)?,
-            up: dense(weights, &[name(up)], [*hidden, *width], *precision)?,
-            down: dense(weights, &[name(down)], [*width, *hidden], *precision)?,
+            up: dense(weights, &[name(up)], [*hidden, *width], precision)?,
+            down: dense(weights, &[name(down)], [*width, *hidden], precision)?,
             feed_forward_norm: layer_norm(weights, &name(names.feed_forward_norm), *width, *epsilon)?,
         })
     }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::dense::Precision;
 use super::model::{Context, InferenceError, Model, Noop, Output, Prepared};
+use super::place::Place;
 use super::registry::{FAMILIES, Family};
 use super::request::{InputError, Request};
 use super::source::{FolderError, Hub, HubConfig, LoadError, Loader, find_models};
@@ -41,8 +41,8 @@ pub struct EngineConfig {
     pub speciality: Vec<TaskType>,
     /// Threads that compute, the caller of [`Engine::run`] among them.
     pub threads: usize,
-    /// What models compute with.
-    pub precision: Precision,
+    /// Where models compute.
+    pub place: Place,
 }
 
 /// Why an engine can't start.
@@ -86,7 +86,7 @@ impl Engine {
 
     /// As [`Engine::start`], from this hub.
     pub fn start_with_hub(config: &EngineConfig, hub: HubConfig) -> Result<Arc<Self>, EngineError> {
-        let loader = Loader::new(config.precision);
+        let loader = Loader::new(config.place.clone());
         let mut models: [Option<Arc<dyn Model>>; FAMILIES.len()] = [const { None }; FAMILIES.len()];
         match &config.source {
             Source::Folder(root) => load_folder(root, &loader, &mut models)?,

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
+use super::graph::{Convolution, Convolutions, Features};
 use super::image::{CropRounding, Pixels, Preprocess};
 use super::kernels::{Activation, Compute, Depthwise, Epilogue, Linear, Pool};
 use super::labels::imagenet_labels;
-use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, rank, softmax};
+use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};
+use super::place::Place;
 use super::request::{InputError, Request};
 use super::source::{Files, LoadError};
 use super::weights::{Weights, WeightsError};
@@ -78,10 +80,22 @@ impl Config {
 
 /// The network without its preprocessing.
 pub(super) struct Network {
+    trunk: Trunk,
+    classifier: Linear,
+}
+
+/// All but the classifier, wherever it computes.
+enum Trunk {
+    /// With our kernels.
+    Kernels(KernelTrunk),
+    /// With candle's operations.
+    Graph(Convolutions),
+}
+
+struct KernelTrunk {
     stem: Linear,
     blocks: Vec<Block>,
     head: Linear,
-    classifier: Linear,
 }
 
 struct Block {
@@ -111,35 +125,26 @@ impl Buffers {
 }
 
 impl Network {
-    pub(super) fn load(weights: &Weights) -> Result<Self, WeightsError> {
-        let mut blocks = Vec::new();
-        for (stage, stage_stride) in STAGE_STRIDES.into_iter().enumerate() {
-            for index in 0.. {
-                let prefix = format!("blocks.{stage}.{index}");
-                if !weights.has(&format!("{prefix}.conv_dw.weight")) {
-                    break;
-                }
-                blocks.push(Block::load(weights, &prefix, if index == 0 { stage_stride } else { 1 })?);
-            }
-        }
-        let stem = Folded::load(weights, "conv_stem", "bn1")?;
-        let head = pointwise(weights, "conv_head", "bn2")?;
+    pub(super) fn load(weights: &Weights, place: &Place) -> Result<Self, WeightsError> {
+        let features = features(weights)?;
         let labels = weights.shape("classifier.weight")?.first().copied().unwrap_or_default();
-        let classifier = super::encoder::linear(weights, "classifier", labels, head.outputs())?;
-        // From [out][channel][3][3] to [out][3][3][channel], the order in which `columns` lays out the picture.
-        let stem = Linear::pack(stem.outputs, 27, &stem.bias, |output, into| {
-            for (tap, pixel) in into.chunks_exact_mut(3).enumerate() {
-                for (channel, weight) in pixel.iter_mut().enumerate() {
-                    *weight = stem.weights[output * 27 + channel * 9 + tap];
-                }
-            }
-        });
-        Ok(Self { stem, blocks, head, classifier })
+        let classifier = super::encoder::linear(weights, "classifier", labels, features.head.bias.len())?;
+        let trunk = match place {
+            Place::Cpu(_) => Trunk::Kernels(KernelTrunk::pack(features)),
+            Place::Candle(device) => Trunk::Graph(
+                Convolutions::place(features, device)
+                    .map_err(|source| WeightsError::Device { name: "the convolutions".to_owned(), source })?,
+            ),
+        };
+        Ok(Self { trunk, classifier })
     }
 
     /// Width of the pooled features.
     pub(super) fn features(&self) -> usize {
-        self.head.outputs()
+        match &self.trunk {
+            Trunk::Kernels(trunk) => trunk.features(),
+            Trunk::Graph(trunk) => trunk.width(),
+        }
     }
 
     /// Number of classes.
@@ -149,7 +154,54 @@ impl Network {
 
     /// Pooled features of `count` square pictures, one row each; `fill(index, into)` writes the `side × side × 3` normalised
     /// numbers of one.
+    ///
+    /// # Errors
+    /// Where a device fails; our kernels never do.
     pub(super) fn pooled(
+        &self,
+        compute: &Compute,
+        rooms: &mut Vec<Buffers>,
+        count: usize,
+        fill: &(dyn Fn(usize, &mut Vec<f32>) + Sync),
+    ) -> Result<Vec<f32>, InferenceError> {
+        match &self.trunk {
+            Trunk::Kernels(trunk) => Ok(trunk.pooled(compute, rooms, count, fill)),
+            Trunk::Graph(trunk) => {
+                let mut pictures = vec![Vec::new(); count];
+                pictures.iter_mut().enumerate().for_each(|(index, into)| fill(index, into));
+                trunk.pooled(&pictures)
+            }
+        }
+    }
+
+    /// Logits of pooled features (any number of rows).
+    pub(super) fn classify(&self, compute: &Compute, pooled: &[f32]) -> Vec<f32> {
+        let mut logits = vec![0f32; pooled.len() / self.features() * self.labels()];
+        self.classifier.forward(compute, pooled, &mut logits, Epilogue::default());
+        logits
+    }
+}
+
+impl KernelTrunk {
+    fn pack(features: Features) -> Self {
+        let Features { stem, blocks, head } = features;
+        // From [out][channel][3][3] to [out][3][3][channel], the order in which `columns` lays out the picture.
+        let stem = Linear::pack(stem.bias.len(), 27, &stem.bias, |output, into| {
+            for (tap, pixel) in into.chunks_exact_mut(3).enumerate() {
+                for (channel, weight) in pixel.iter_mut().enumerate() {
+                    *weight = stem.filters[output * 27 + channel * 9 + tap];
+                }
+            }
+        });
+        let blocks = blocks.into_iter().filter_map(|(convolutions, residual)| Block::pack(convolutions, residual));
+        Self { stem, blocks: blocks.collect(), head: pointwise(&head) }
+    }
+
+    fn features(&self) -> usize {
+        self.head.outputs()
+    }
+
+    fn pooled(
         &self,
         compute: &Compute,
         rooms: &mut Vec<Buffers>,
@@ -225,65 +277,83 @@ impl Network {
         }
         pooled
     }
-
-    /// Logits of pooled features (any number of rows).
-    pub(super) fn classify(&self, compute: &Compute, pooled: &[f32]) -> Vec<f32> {
-        let mut logits = vec![0f32; pooled.len() / self.features() * self.labels()];
-        self.classifier.forward(compute, pooled, &mut logits, Epilogue::default());
-        logits
-    }
 }
 
 impl Block {
-    fn load(weights: &Weights, prefix: &str, stride: usize) -> Result<Self, WeightsError> {
-        let name = |part: &str| format!("{prefix}.{part}");
-        // A depthwise separable block (the first stage) has no expansion, and its norms are counted from there.
-        let expands = weights.has(&name("conv_pwl.weight"));
-        let [expand_norm, depthwise_norm, project_norm] =
-            if expands { ["bn1", "bn2", "bn3"] } else { ["", "bn1", "bn2"] };
-        let expand = if expands { Some(pointwise(weights, &name("conv_pw"), &name(expand_norm))?) } else { None };
-        let project = if expands { "conv_pwl" } else { "conv_pw" };
-        let project = pointwise(weights, &name(project), &name(project_norm))?;
-        let Folded { weights: filters, bias, .. } = Folded::load(weights, &name("conv_dw"), &name(depthwise_norm))?;
-        let depthwise = Depthwise::new(&filters, bias, stride);
-        let inputs = expand.as_ref().map_or(depthwise.channels(), Linear::inputs);
-        let residual = stride == 1 && inputs == project.outputs();
-        Ok(Self { expand, depthwise, project, residual })
+    /// Packs the convolutions of a block: an expansion where there is one, the depthwise one, and the projection.
+    fn pack(mut convolutions: Vec<Convolution>, residual: bool) -> Option<Self> {
+        let project = pointwise(&convolutions.pop()?);
+        let Convolution { filters, bias, stride, .. } = convolutions.pop()?;
+        let expand = convolutions.pop().map(|expand| pointwise(&expand));
+        Some(Self { expand, depthwise: Depthwise::new(&filters, bias, stride), project, residual })
     }
+}
+
+/// The convolutions of a file in timm's layout, batch norms multiplied in.
+fn features(weights: &Weights) -> Result<Features, WeightsError> {
+    let mut blocks = Vec::new();
+    for (stage, stage_stride) in STAGE_STRIDES.into_iter().enumerate() {
+        for index in 0.. {
+            let prefix = format!("blocks.{stage}.{index}");
+            if !weights.has(&format!("{prefix}.conv_dw.weight")) {
+                break;
+            }
+            blocks.push(block(weights, &prefix, if index == 0 { stage_stride } else { 1 })?);
+        }
+    }
+    Ok(Features {
+        stem: folded(weights, "conv_stem", "bn1", 2)?,
+        blocks,
+        head: folded(weights, "conv_head", "bn2", 1)?,
+    })
+}
+
+fn block(weights: &Weights, prefix: &str, stride: usize) -> Result<(Vec<Convolution>, bool), WeightsError> {
+    let name = |part: &str| format!("{prefix}.{part}");
+    // A depthwise separable block (the first stage) has no expansion, and its norms are counted from there.
+    let parts: &[_] = if weights.has(&name("conv_pwl.weight")) {
+        &[("conv_pw", "bn1", 1), ("conv_dw", "bn2", stride), ("conv_pwl", "bn3", 1)]
+    } else {
+        &[("conv_dw", "bn1", stride), ("conv_pw", "bn2", 1)]
+    };
+    let load =
+        |&(convolution, norm, stride): &(&str, &str, usize)| folded(weights, &name(convolution), &name(norm), stride);
+    let mut convolutions = parts.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let inputs = convolutions.first().map_or(0, Convolution::inputs);
+    let outputs = convolutions.last_mut().map_or(0, |project| {
+        project.relu6 = false;
+        project.bias.len()
+    });
+    Ok((convolutions, stride == 1 && inputs == outputs))
 }
 
 /// A convolution with its batch norm multiplied in.
-struct Folded {
-    outputs: usize,
-    weights: Vec<f32>,
-    bias: Vec<f32>,
-}
-
-impl Folded {
-    fn load(weights: &Weights, convolution: &str, norm: &str) -> Result<Self, WeightsError> {
-        let name = format!("{convolution}.weight");
-        let outputs = weights.shape(&name)?.first().copied().unwrap_or_default();
-        let mut filters = weights.vector(&name)?;
-        let per_output = filters.len() / outputs.max(1);
-        let part = |part: &str| weights.shaped(&format!("{norm}.{part}"), &[outputs]);
-        let (scale, shift) = (part("weight")?, part("bias")?);
-        let (mean, variance) = (part("running_mean")?, part("running_var")?);
-        let mut bias = Vec::with_capacity(outputs);
-        for (output, filter) in filters.chunks_exact_mut(per_output.max(1)).enumerate() {
-            let factor = scale[output] / (variance[output] + EPSILON).sqrt();
-            for weight in filter {
-                *weight *= factor;
-            }
-            bias.push(shift[output] - mean[output] * factor);
+fn folded(weights: &Weights, convolution: &str, norm: &str, stride: usize) -> Result<Convolution, WeightsError> {
+    let name = format!("{convolution}.weight");
+    let found = weights.shape(&name)?.to_vec();
+    let Ok(shape) = <[usize; 4]>::try_from(found.as_slice()) else {
+        let expected = found.iter().copied().chain([1; 4]).take(4).collect();
+        return Err(WeightsError::Shape { name, found, expected });
+    };
+    let [outputs, inputs, height, width] = shape;
+    let mut filters = weights.vector(&name)?;
+    let part = |part: &str| weights.shaped(&format!("{norm}.{part}"), &[outputs]);
+    let (scale, shift) = (part("weight")?, part("bias")?);
+    let (mean, variance) = (part("running_mean")?, part("running_var")?);
+    let mut bias = Vec::with_capacity(outputs);
+    for (output, filter) in filters.chunks_exact_mut((inputs * height * width).max(1)).enumerate() {
+        let factor = scale[output] / (variance[output] + EPSILON).sqrt();
+        for weight in filter {
+            *weight *= factor;
         }
-        Ok(Self { outputs, weights: filters, bias })
+        bias.push(shift[output] - mean[output] * factor);
     }
+    Ok(Convolution { filters, shape, bias, stride, depthwise: inputs == 1, relu6: true })
 }
 
 /// A 1×1 convolution: over pictures in NHWC it is a linear layer for each pixel.
-fn pointwise(weights: &Weights, convolution: &str, norm: &str) -> Result<Linear, WeightsError> {
-    let Folded { outputs, weights, bias } = Folded::load(weights, convolution, norm)?;
-    Ok(Linear::from_rows(&weights, outputs, &bias))
+fn pointwise(convolution: &Convolution) -> Linear {
+    Linear::from_rows(&convolution.filters, convolution.bias.len(), &convolution.bias)
 }
 
 /// The beginning of a buffer, which grows to that length and never shrinks: what lies there is overwritten, and filling it
@@ -336,10 +406,10 @@ pub(super) struct MobileNetV2 {
 }
 
 /// Loads a model from its files.
-pub(super) fn load(files: &Files) -> Result<MobileNetV2, LoadError> {
+pub(super) fn load(files: &Files, place: &Place) -> Result<MobileNetV2, LoadError> {
     let config: Config = files.config("config.json")?;
     let preprocess = config.preprocess()?;
-    let network = Arc::new(Network::load(&files.weights()?)?);
+    let network = Arc::new(Network::load(&files.weights()?, place)?);
     let labels = labels(config.label_names, &config.label_descriptions, network.labels())?;
     let degraded = preprocess.side < FULL_SIDE;
     Ok(MobileNetV2 { card: Card::new("MobileNetV2", files.reference(), degraded), preprocess, network, labels })
@@ -369,7 +439,11 @@ impl MobileNetV2 {
 }
 
 /// Pooled features of pictures that went through [`Preprocess`], one row each.
-pub(super) fn pooled_features(network: &Network, pictures: &[&Pixels], context: &mut Context) -> Vec<f32> {
+pub(super) fn pooled_features(
+    network: &Network,
+    pictures: &[&Pixels],
+    context: &mut Context,
+) -> Result<Vec<f32>, InferenceError> {
     let Context { compute, buffers } = context;
     network.pooled(compute, &mut buffers.convolution, pictures.len(), &|index, into| pictures[index].normalised(into))
 }
@@ -385,7 +459,10 @@ impl Model for MobileNetV2 {
 
     fn run(&self, batch: &[&Prepared], context: &mut Context) -> Vec<Result<Answer, InferenceError>> {
         let pictures: Vec<&Pixels> = batch.iter().filter_map(|prepared| prepared.picture()).collect();
-        let pooled = pooled_features(&self.network, &pictures, context);
+        let pooled = match pooled_features(&self.network, &pictures, context) {
+            Ok(pooled) => pooled,
+            Err(error) => return all_failed(batch, &error),
+        };
         let logits = self.network.classify(&context.compute, &pooled);
         logits
             .chunks_exact(self.labels.len())

@@ -187,6 +187,11 @@ pub enum InferenceError {
     Foreign,
 }
 
+/// The same error for each of a batch.
+pub(super) fn all_failed(batch: &[&Prepared], error: &InferenceError) -> Vec<Result<Answer, InferenceError>> {
+    batch.iter().map(|_| Err(error.clone())).collect()
+}
+
 /// What a model computes with: threads, and buffers that are kept between batches.
 pub struct Context {
     /// Threads and instructions.

@@ -57,8 +57,8 @@ pub static FAMILIES: [Family; 3] = [
         },
         small: &source::DISTILBERT,
         recognises: |config| config["model_type"] == "distilbert",
-        load: |files, loader| Ok(Arc::new(distilbert::load(files, loader.precision())?)),
-        load_small: |loader| Ok(Arc::new(distilbert::load(&Files::embedded(&source::DISTILBERT), loader.precision())?)),
+        load: |files, loader| Ok(Arc::new(distilbert::load(files, loader.place())?)),
+        load_small: |loader| Ok(Arc::new(distilbert::load(&Files::embedded(&source::DISTILBERT), loader.place())?)),
     },
     Family {
         name: "mobilenet",
@@ -72,7 +72,7 @@ pub static FAMILIES: [Family; 3] = [
         },
         small: &source::MOBILENET_V2,
         recognises: |config| config["architecture"] == "mobilenetv2_100",
-        load: |files, _| Ok(Arc::new(mobilenet_v2::load(files)?)),
+        load: |files, loader| Ok(Arc::new(mobilenet_v2::load(files, loader.place())?)),
         load_small: |loader| Ok(loader.embedded_pictures()?),
     },
     Family {

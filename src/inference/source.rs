@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 pub(super) use self::embedded::{CLIP, DISTILBERT, EmbeddedModel, MOBILENET_V2};
 pub use self::folder::{FolderError, find_models};
 pub use self::hub::{Hub, HubConfig, HubError, Transferred};
-use super::dense::Precision;
 use super::image::Preprocess;
 use super::mobilenet_v2::{self, MobileNetV2};
+use super::place::Place;
 use super::tokenizer::TokenizerError;
 use super::weights::{Weights, WeightsError};
 use crate::protocol::{ModelRef, ModelSource};
@@ -93,12 +93,12 @@ impl LoadError {
 /// The files of one model.
 #[derive(Clone, Debug)]
 pub struct Files {
-    place: Place,
+    origin: Origin,
     reference: ModelRef,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Origin {
     Embedded(&'static EmbeddedModel),
     Folder(PathBuf),
 }
@@ -111,7 +111,7 @@ impl Files {
             revision: Some(env!("CARGO_PKG_VERSION").to_owned()),
             source: ModelSource::Embedded,
         };
-        Self { place: Place::Embedded(model), reference }
+        Self { origin: Origin::Embedded(model), reference }
     }
 
     /// A folder that the operator named; the model is called after it.
@@ -119,14 +119,14 @@ impl Files {
         let id =
             path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         let reference = ModelRef { id, revision: None, source: ModelSource::Folder };
-        Self { place: Place::Folder(path.to_owned()), reference }
+        Self { origin: Origin::Folder(path.to_owned()), reference }
     }
 
     /// A snapshot in the hub's cache.
     pub(super) fn snapshot(path: &Path, id: &str, revision: &str) -> Self {
         let revision = Some(revision.to_owned());
         let reference = ModelRef { id: id.to_owned(), revision, source: ModelSource::Hub };
-        Self { place: Place::Folder(path.to_owned()), reference }
+        Self { origin: Origin::Folder(path.to_owned()), reference }
     }
 
     /// How the model is referred to in answers.
@@ -136,17 +136,17 @@ impl Files {
 
     /// The folder they are in, where they are in one.
     pub(super) fn path(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Embedded(_) => None,
-            Place::Folder(folder) => Some(folder),
+        match &self.origin {
+            Origin::Embedded(_) => None,
+            Origin::Folder(folder) => Some(folder),
         }
     }
 
     /// A file's bytes, `None` where there is no such file.
     pub fn optional(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, FilesError> {
-        match &self.place {
-            Place::Embedded(model) => Ok(model.file(name).map(Cow::Borrowed)),
-            Place::Folder(folder) => read_bounded(&folder.join(name)).map(|bytes| bytes.map(Cow::Owned)),
+        match &self.origin {
+            Origin::Embedded(model) => Ok(model.file(name).map(Cow::Borrowed)),
+            Origin::Folder(folder) => read_bounded(&folder.join(name)).map(|bytes| bytes.map(Cow::Owned)),
         }
     }
 
@@ -166,12 +166,12 @@ impl Files {
 
     /// The weights.
     pub fn weights(&self) -> Result<Weights, LoadError> {
-        match &self.place {
-            Place::Embedded(model) => {
+        match &self.origin {
+            Origin::Embedded(model) => {
                 let missing = || FilesError::Missing { model: model.id.to_owned(), file: WEIGHTS.to_owned() };
                 Ok(Weights::embedded(model.file(WEIGHTS).ok_or_else(missing)?, model.id)?)
             }
-            Place::Folder(folder) => Ok(Weights::open(&folder.join(WEIGHTS))?),
+            Origin::Folder(folder) => Ok(Weights::open(&folder.join(WEIGHTS))?),
         }
     }
 }
@@ -193,19 +193,19 @@ fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, FilesError> {
 /// Loads models, and shares what one needs of another.
 #[derive(Default)]
 pub struct Loader {
-    precision: Precision,
+    place: Place,
     embedded_pictures: OnceLock<Arc<MobileNetV2>>,
 }
 
 impl Loader {
-    /// A loader of models that compute in this precision.
-    pub fn new(precision: Precision) -> Self {
-        Self { precision, embedded_pictures: OnceLock::new() }
+    /// A loader of models that compute there.
+    pub fn new(place: Place) -> Self {
+        Self { place, embedded_pictures: OnceLock::new() }
     }
 
-    /// What its models compute with.
-    pub(super) fn precision(&self) -> Precision {
-        self.precision
+    /// Where its models compute.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The picture classifier in the binary: loaded once, for its own task and for the picture side of the small CLIP.
@@ -213,16 +213,16 @@ impl Loader {
         if let Some(model) = self.embedded_pictures.get() {
             return Ok(Arc::clone(model));
         }
-        let model = Arc::new(mobilenet_v2::load(&Files::embedded(&MOBILENET_V2))?);
+        let model = Arc::new(mobilenet_v2::load(&Files::embedded(&MOBILENET_V2), &self.place)?);
         Ok(Arc::clone(self.embedded_pictures.get_or_init(|| model)))
     }
 
     /// The network under a CLIP without a vision transformer: the folder beside it, else the one in the binary.
     pub(super) fn backbone(&self, files: &Files) -> Result<(Arc<mobilenet_v2::Network>, Preprocess), LoadError> {
-        if let Place::Folder(folder) = &files.place {
+        if let Origin::Folder(folder) = &files.origin {
             let beside = folder.with_file_name(MOBILENET_V2.id);
             if beside.join(WEIGHTS).is_file() {
-                return Ok(mobilenet_v2::load(&Files::folder(&beside))?.backbone());
+                return Ok(mobilenet_v2::load(&Files::folder(&beside), &self.place)?.backbone());
             }
         }
         Ok(self.embedded_pictures()?.backbone())

@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
 
-use crate::cli::{Device, Precision as Wanted};
+use crate::cli;
 use crate::config::{ModelsFrom, WorkerConfig};
-use crate::inference::{Engine, EngineConfig, Precision, Prepared, Source};
+use crate::inference::{Engine, EngineConfig, Place, Precision, Prepared, Source, Wanted};
 use crate::protocol::{Capability, InferRequest, Problem, TaskResult, TaskType, WorkerId};
 
 /// Computes answers.
@@ -70,17 +69,6 @@ impl Models {
     /// # Errors
     /// What can't be loaded, or what this build can't do.
     pub(super) fn load(config: &WorkerConfig) -> anyhow::Result<Self> {
-        let device = match config.device {
-            Device::Auto | Device::Cpu => None,
-            Device::Cuda => Some("cuda"),
-            Device::Metal => Some("metal"),
-        };
-        if let Some(device) = device {
-            bail!(
-                "--device {device}: all kernels of this version are for CPUs, and there is no feature to build it \
-                 with that would change this; leave --device out, or give cpu or auto"
-            );
-        }
         let source = match &config.models {
             ModelsFrom::Auto => Source::Auto,
             ModelsFrom::Hub => Source::Hub,
@@ -89,11 +77,18 @@ impl Models {
             ModelsFrom::Folder(folder) => Source::Folder(folder.clone()),
         };
         let precision = match config.precision {
-            Wanted::Fp32 => Precision::Fp32,
-            Wanted::Int8 => Precision::Int8,
+            cli::Precision::Fp32 => Precision::Fp32,
+            cli::Precision::Int8 => Precision::Int8,
         };
+        let wanted = match config.device {
+            cli::Device::Auto => Wanted::Auto,
+            cli::Device::Cpu => Wanted::Cpu,
+            cli::Device::Cuda => Wanted::Cuda,
+            cli::Device::Metal => Wanted::Metal,
+        };
+        let place = Place::choose(wanted, precision)?;
         let speciality = config.speciality.clone();
-        let engine = EngineConfig { source, speciality, threads: config.threads, precision };
+        let engine = EngineConfig { source, speciality, threads: config.threads, place };
         Ok(Self { engine: Engine::start(&engine)?, worker_id: config.id.clone() })
     }
 }
@@ -158,17 +153,18 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
     fn what_this_build_can_not_do_is_said() {
-        for (device, name) in [(Device::Cuda, "--device cuda"), (Device::Metal, "--device metal")] {
+        for (device, name) in [(cli::Device::Cuda, "--device cuda"), (cli::Device::Metal, "--device metal")] {
             let args = WorkerArgs { device: Some(device), ..WorkerArgs::default() };
             let refusal = load(args).err().unwrap().to_string();
-            assert!(refusal.starts_with(name) && refusal.contains("give cpu or auto"), "{refusal}");
+            assert!(refusal.starts_with(name) && refusal.contains("--features"), "{refusal}");
         }
     }
 
     #[test]
     fn both_precisions_answer_alike_and_not_the_same() {
-        let [fp32, int8] = [Wanted::Fp32, Wanted::Int8].map(|precision| {
+        let [fp32, int8] = [cli::Precision::Fp32, cli::Precision::Int8].map(|precision| {
             let embedded = WorkerArgs { models: Some("embedded".into()), ..WorkerArgs::default() };
             load(WorkerArgs { precision: Some(precision), ..embedded }).unwrap()
         });

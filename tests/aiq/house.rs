@@ -24,7 +24,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("models", &["cli", "config", "inference", "protocol"]),
     ("process", &[]),
     ("up", &["cli", "client", "config", "monitor", "process", "protocol"]),
-    ("commands", &["cli", "config", "coordinator", "health", "infer", "load", "models", "monitor", "process", "up", "worker"]),
+    (
+        "commands",
+        &["cli", "config", "coordinator", "health", "infer", "load", "models", "monitor", "process", "up", "worker"],
+    ),
 ];
 
 /// Crates that only some places may name: crate, and the prefixes of the paths that may.

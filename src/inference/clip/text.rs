@@ -1,10 +1,10 @@
 //! CLIP's text tower: a causal transformer, read out where the text ends.
 
 use super::config::{TextConfig, activation};
-use crate::inference::dense::Precision;
 use crate::inference::encoder::{Encoder, EncoderSpec, LayerNames, NormOrder, layer_norm, linear};
 use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
-use crate::inference::model::{Context, chunks};
+use crate::inference::model::{Context, InferenceError, chunks};
+use crate::inference::place::Place;
 use crate::inference::source::LoadError;
 use crate::inference::weights::{Table, Weights};
 
@@ -41,7 +41,7 @@ impl TextTower {
         weights: &Weights,
         config: &TextConfig,
         projection: usize,
-        precision: Precision,
+        place: &Place,
     ) -> Result<Self, LoadError> {
         let width = config.hidden_size;
         if !width.is_multiple_of(config.num_attention_heads * 16) {
@@ -68,7 +68,7 @@ impl TextTower {
             order: NormOrder::Pre,
             epsilon: config.layer_norm_eps,
             names: LAYER_NAMES,
-            precision,
+            place: place.clone(),
         };
         Ok(Self {
             words,
@@ -91,12 +91,16 @@ impl TextTower {
     }
 
     /// Projections (not normalised), one row for each sequence of token ids.
-    pub(in crate::inference) fn forward(&self, context: &mut Context, sequences: &[&[u32]]) -> Vec<f32> {
+    pub(in crate::inference) fn forward(
+        &self,
+        context: &mut Context,
+        sequences: &[&[u32]],
+    ) -> Result<Vec<f32>, InferenceError> {
         let mut rows = Vec::with_capacity(sequences.len() * self.projection());
         for sequences in chunks(sequences, MAX_TOKENS, |sequence| sequence.len()) {
             let Context { compute, buffers } = context;
             let ranges = buffers.embed(&self.words, &self.positions, sequences);
-            self.encoder.forward(compute, &mut buffers.encoder, &ranges);
+            self.encoder.forward(compute, &mut buffers.encoder, &ranges)?;
             let mut ends: Vec<f32> = ranges
                 .iter()
                 .zip(sequences)
@@ -110,6 +114,6 @@ impl TextTower {
             rows.resize(from + sequences.len() * self.projection(), 0.0);
             self.projection.forward(compute, &ends, &mut rows[from..], Epilogue::default());
         }
-        rows
+        Ok(rows)
     }
 }

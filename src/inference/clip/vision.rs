@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::config::{Config, VisionConfig, activation, preprocess};
 use super::text::LAYER_NAMES;
-use crate::inference::dense::{Dense, Precision};
+use crate::inference::dense::Dense;
 use crate::inference::encoder::{Encoder, EncoderSpec, NormOrder, layer_norm, linear};
 use crate::inference::image::{Pixels, Preprocess};
 use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
 use crate::inference::mobilenet_v2;
-use crate::inference::model::Context;
+use crate::inference::model::{Context, InferenceError};
+use crate::inference::place::Place;
 use crate::inference::source::{Files, LoadError, Loader};
 use crate::inference::weights::Weights;
 
@@ -29,7 +30,7 @@ pub(super) enum PictureTower {
 impl PictureTower {
     pub(super) fn load(weights: &Weights, config: &Config, files: &Files, loader: &Loader) -> Result<Self, LoadError> {
         if weights.has(CLASS_EMBEDDING) {
-            let tower = VisionTransformer::load(weights, &config.vision, config.projection_dim, loader.precision())?;
+            let tower = VisionTransformer::load(weights, &config.vision, config.projection_dim, loader.place())?;
             return Ok(Self::Transformer(Box::new(tower), preprocess(files, config.vision.image_size)?));
         }
         let (backbone, preprocess) = loader.backbone(files)?;
@@ -44,7 +45,7 @@ impl PictureTower {
     }
 
     /// Projections (not normalised), one row for each picture.
-    pub(super) fn forward(&self, context: &mut Context, pictures: &[&Pixels]) -> Vec<f32> {
+    pub(super) fn forward(&self, context: &mut Context, pictures: &[&Pixels]) -> Result<Vec<f32>, InferenceError> {
         match self {
             Self::Transformer(tower, _) => {
                 let mut rows = Vec::new();
@@ -58,16 +59,16 @@ impl PictureTower {
                         })
                         .collect();
                     let normalised: Vec<&[f32]> = normalised.iter().map(Vec::as_slice).collect();
-                    rows.extend(tower.forward(context, &normalised));
+                    rows.extend(tower.forward(context, &normalised)?);
                 }
                 context.buffers.picture = numbers;
-                rows
+                Ok(rows)
             }
             Self::Convolutional { backbone, projection, .. } => {
-                let pooled = mobilenet_v2::pooled_features(backbone, pictures, context);
+                let pooled = mobilenet_v2::pooled_features(backbone, pictures, context)?;
                 let mut rows = vec![0f32; pictures.len() * projection.outputs()];
                 projection.forward(&context.compute, &pooled, &mut rows, Epilogue::default());
-                rows
+                Ok(rows)
             }
         }
     }
@@ -94,7 +95,7 @@ impl VisionTransformer {
         weights: &Weights,
         config: &VisionConfig,
         projection: usize,
-        precision: Precision,
+        place: &Place,
     ) -> Result<Self, LoadError> {
         let VisionConfig {
             hidden_size: width, num_attention_heads: heads, image_size: side, patch_size: patch, ..
@@ -113,7 +114,7 @@ impl VisionTransformer {
         weights.expect_shape(kernel, &[width, 3, patch, patch])?;
         let table = weights.table(kernel)?;
         let mut filter = vec![0f32; 3 * patch * patch];
-        let patches = Dense::pack(precision, width, filter.len(), &[], |output, into| {
+        let patches = Dense::pack(place.precision(), width, filter.len(), &[], |output, into| {
             table.read(output, &mut filter);
             for (pixel, channels) in into.chunks_exact_mut(3).enumerate() {
                 for (channel, weight) in channels.iter_mut().enumerate() {
@@ -131,7 +132,7 @@ impl VisionTransformer {
             order: NormOrder::Pre,
             epsilon,
             names: LAYER_NAMES,
-            precision,
+            place: place.clone(),
         };
         Ok(Self {
             class,
@@ -149,7 +150,11 @@ impl VisionTransformer {
     }
 
     /// Projections (not normalised), one row for each picture of `side × side × 3` normalised numbers.
-    pub(in crate::inference) fn forward(&self, context: &mut Context, pictures: &[&[f32]]) -> Vec<f32> {
+    pub(in crate::inference) fn forward(
+        &self,
+        context: &mut Context,
+        pictures: &[&[f32]],
+    ) -> Result<Vec<f32>, InferenceError> {
         let Context { compute, buffers } = context;
         let Self { width, side, patch, .. } = *self;
         let across = side / patch;
@@ -174,12 +179,12 @@ impl VisionTransformer {
         }
         self.pre_norm.forward(compute, states);
         let ranges: Vec<_> = (0..pictures.len()).map(|index| index * (count + 1)..(index + 1) * (count + 1)).collect();
-        self.encoder.forward(compute, &mut buffers.encoder, &ranges);
+        self.encoder.forward(compute, &mut buffers.encoder, &ranges)?;
         let mut classes: Vec<f32> =
             ranges.iter().flat_map(|range| &buffers.encoder.states[range.start * width..][..width]).copied().collect();
         self.post_norm.forward(compute, &mut classes);
         let mut rows = vec![0f32; pictures.len() * self.projection.outputs()];
         self.projection.forward(compute, &classes, &mut rows, Epilogue::default());
-        rows
+        Ok(rows)
     }
 }

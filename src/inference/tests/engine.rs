@@ -7,17 +7,16 @@ use serde_json::Value;
 
 use crate::inference::image::samples;
 use crate::inference::source::{CLIP, DISTILBERT, Files, HubConfig, MOBILENET_V2};
-use crate::inference::{Engine, EngineConfig, Output, Precision, Source};
+use crate::inference::{Engine, EngineConfig, Output, Place, Source};
 use crate::protocol::{ModelSource, ModelState, Options, ProblemCode, TaskType};
 
 static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| {
     let speciality = vec![TaskType::TextClassification];
-    Engine::start(&EngineConfig { source: Source::Embedded, speciality, threads: 2, precision: Precision::Fp32 })
-        .unwrap()
+    Engine::start(&EngineConfig { source: Source::Embedded, speciality, threads: 2, place: Place::default() }).unwrap()
 });
 
 fn on_one_thread(source: Source) -> EngineConfig {
-    EngineConfig { source, speciality: Vec::new(), threads: 1, precision: Precision::Fp32 }
+    EngineConfig { source, speciality: Vec::new(), threads: 1, place: Place::default() }
 }
 
 fn ask(task: TaskType, data: &str, options: &Options) -> Output {

@@ -7,13 +7,14 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use candle_core::Device;
 use serde_json::{Map, Value, json};
 
 use crate::inference::clip::{TextConfig, TextTower, VisionConfig, VisionTransformer};
 use crate::inference::kernels::Isa;
 use crate::inference::model::Context;
 use crate::inference::weights::Weights;
-use crate::inference::{Precision, distilbert, mobilenet_v2};
+use crate::inference::{Place, Precision, distilbert, mobilenet_v2};
 
 const TOLERANCE: f32 = 1e-4;
 /// Most that 8-bit weights may bend an output: the length of the difference over the length of what is expected.
@@ -139,8 +140,7 @@ fn distilbert_base() {
         "dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072, "max_position_embeddings": 512,
     });
     let config = serde_json::from_value(config).unwrap();
-    let load = |precision| distilbert::Network::load(&weights, &config, precision).unwrap();
-    let network = load(Precision::Fp32);
+    let load = |place: Place| distilbert::Network::load(&weights, &config, &place).unwrap();
     let cases = GOLDEN["distilbert"]["cases"].as_array().unwrap();
     let texts: Vec<Vec<u32>> = cases
         .iter()
@@ -149,12 +149,14 @@ fn distilbert_base() {
         .collect();
     // One ragged batch: nothing is padded, and nobody's answer depends on who else is in it.
     let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let logits = network.forward(&mut Context::new(2), &batch);
-    for (case, logits) in cases.iter().zip(logits.chunks_exact(2)) {
-        assert_close(logits, &case["logits"], &format!("logits of {} tokens", case["tokens"]));
+    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+        let logits = load(place).forward(&mut Context::new(2), &batch).unwrap();
+        for (case, logits) in cases.iter().zip(logits.chunks_exact(2)) {
+            assert_close(logits, &case["logits"], &format!("logits of {} tokens", case["tokens"]));
+        }
     }
-    let network = load(Precision::Int8);
-    assert_int8_near(|context| network.forward(context, &batch[..1]), &cases[0]["logits"], "logits");
+    let network = load(Place::from(Precision::Int8));
+    assert_int8_near(|context| network.forward(context, &batch[..1]).unwrap(), &cases[0]["logits"], "logits");
 }
 
 #[test]
@@ -189,16 +191,19 @@ fn mobilenet_v2_100() {
     convolution("conv_head", "bn2", [1_280, 320, 1, 1]);
     layer(&mut shapes, "classifier", &[1_000, 1_280]);
     let folder = tempfile::tempdir().unwrap();
-    let network = mobilenet_v2::Network::load(&checkpoint(folder.path(), &shapes)).unwrap();
+    let weights = checkpoint(folder.path(), &shapes);
     let context = Context::new(2);
     // More pictures than threads: some go through apart, the last one on all threads.
     let pictures = [picture(), vec![0.0; 224 * 224 * 3], picture()];
     let fill = |index: usize, into: &mut Vec<f32>| into.clone_from(&pictures[index]);
-    let pooled = network.pooled(&context.compute, &mut Vec::new(), 3, &fill);
-    for index in [0, 2] {
-        let pooled = &pooled[index * 1_280..][..1_280];
-        assert_close(pooled, &GOLDEN["mobilenet"]["pooled"], "pooled features");
-        assert_close(&network.classify(&context.compute, pooled), &GOLDEN["mobilenet"]["logits"], "logits");
+    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+        let network = mobilenet_v2::Network::load(&weights, &place).unwrap();
+        let pooled = network.pooled(&context.compute, &mut Vec::new(), 3, &fill).unwrap();
+        for index in [0, 2] {
+            let pooled = &pooled[index * 1_280..][..1_280];
+            assert_close(pooled, &GOLDEN["mobilenet"]["pooled"], "pooled features");
+            assert_close(&network.classify(&context.compute, pooled), &GOLDEN["mobilenet"]["logits"], "logits");
+        }
     }
 }
 
@@ -227,8 +232,7 @@ fn clip_vit_base_patch32_texts() {
     layer(&mut shapes, "text_model.final_layer_norm", &[512]);
     let folder = tempfile::tempdir().unwrap();
     let weights = checkpoint(folder.path(), &shapes);
-    let load = |precision| TextTower::load(&weights, &TextConfig::default(), 512, precision).unwrap();
-    let network = load(Precision::Fp32);
+    let load = |place: Place| TextTower::load(&weights, &TextConfig::default(), 512, &place).unwrap();
     let cases = GOLDEN["clip"]["cases"].as_array().unwrap();
     let texts: Vec<Vec<u32>> = cases
         .iter()
@@ -236,12 +240,14 @@ fn clip_vit_base_patch32_texts() {
         .map(|count| [&[49_406], &token_ids(&format!("clip {count}"), count, 300..40_000)[..], &[49_407]].concat())
         .collect();
     let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let rows = network.forward(&mut Context::new(2), &batch);
-    for (case, row) in cases.iter().zip(rows.chunks_exact(512)) {
-        assert_close(row, &case["text"], &format!("projection of {} tokens", case["tokens"]));
+    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+        let rows = load(place).forward(&mut Context::new(2), &batch).unwrap();
+        for (case, row) in cases.iter().zip(rows.chunks_exact(512)) {
+            assert_close(row, &case["text"], &format!("projection of {} tokens", case["tokens"]));
+        }
     }
-    let network = load(Precision::Int8);
-    assert_int8_near(|context| network.forward(context, &batch[..1]), &cases[0]["text"], "projection");
+    let network = load(Place::from(Precision::Int8));
+    assert_int8_near(|context| network.forward(context, &batch[..1]).unwrap(), &cases[0]["text"], "projection");
 }
 
 #[test]
@@ -257,13 +263,18 @@ fn clip_vit_base_patch32_pictures() {
     layer(&mut shapes, "vision_model.post_layernorm", &[768]);
     let folder = tempfile::tempdir().unwrap();
     let weights = checkpoint(folder.path(), &shapes);
-    let load = |precision| VisionTransformer::load(&weights, &VisionConfig::default(), 512, precision).unwrap();
-    let network = load(Precision::Fp32);
+    let load = |place: Place| VisionTransformer::load(&weights, &VisionConfig::default(), 512, &place).unwrap();
     let picture = picture();
-    let rows = network.forward(&mut Context::new(2), &[&picture, &picture]);
-    for row in rows.chunks_exact(512) {
-        assert_close(row, &GOLDEN["clip"]["picture"], "projection");
+    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+        let rows = load(place).forward(&mut Context::new(2), &[&picture, &picture]).unwrap();
+        for row in rows.chunks_exact(512) {
+            assert_close(row, &GOLDEN["clip"]["picture"], "projection");
+        }
     }
-    let network = load(Precision::Int8);
-    assert_int8_near(|context| network.forward(context, &[&picture]), &GOLDEN["clip"]["picture"], "projection");
+    let network = load(Place::from(Precision::Int8));
+    assert_int8_near(
+        |context| network.forward(context, &[&picture]).unwrap(),
+        &GOLDEN["clip"]["picture"],
+        "projection",
+    );
 }

@@ -1,6 +1,7 @@
 //! What the networks compute from the shipped weights, against what PyTorch computes.
 
 use base64::Engine as _;
+use candle_core::Device;
 use serde_json::Value;
 
 use crate::inference::image::{Pixels, samples};
@@ -8,7 +9,7 @@ use crate::inference::kernels::Isa;
 use crate::inference::model::{Context, softmax};
 use crate::inference::source::{CLIP, DISTILBERT, Files, Loader, MOBILENET_V2};
 use crate::inference::tokenizer::Tokenizer;
-use crate::inference::{Precision, clip, distilbert, mobilenet_v2};
+use crate::inference::{Place, Precision, clip, distilbert, mobilenet_v2};
 
 const TOLERANCE: f32 = 1e-3;
 
@@ -41,11 +42,16 @@ fn contexts() -> Vec<Context> {
     Isa::available().into_iter().flat_map(|isa| [with(isa, 1), with(isa, 3)]).collect()
 }
 
+/// Every way there is to compute: our kernels, and candle's operations (on its CPU device).
+fn ways() -> Vec<(Place, Context)> {
+    let kernels = contexts().into_iter().map(|context| (Place::default(), context));
+    kernels.chain([(Place::Candle(Device::Cpu), Context::new(1))]).collect()
+}
+
 #[test]
 fn distilbert_ids_and_logits() {
     let files = Files::embedded(&DISTILBERT);
     let config: distilbert::Config = files.config("config.json").unwrap();
-    let network = distilbert::Network::load(&files.weights().unwrap(), &config, Precision::Fp32).unwrap();
     let tokenizer = Tokenizer::load(&files, 512, 12_973).unwrap();
     let golden = golden(&files);
     let cases = golden["cases"].as_array().unwrap();
@@ -54,11 +60,13 @@ fn distilbert_ids_and_logits() {
         assert_eq!(&tokenizer.encode(case["text"].as_str().unwrap()).unwrap().ids, tokens);
     }
     let sequences: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
-    for mut context in contexts() {
-        let together = network.forward(&mut context, &sequences);
+    for (place, mut context) in ways() {
+        let network = distilbert::Network::load(&files.weights().unwrap(), &config, &place).unwrap();
+        let together = network.forward(&mut context, &sequences).unwrap();
         for ((case, sequence), logits) in cases.iter().zip(&sequences).zip(together.chunks_exact(2)) {
             assert_close(logits, &numbers(&case["logits"]), "logits in a ragged batch");
-            assert_close(&network.forward(&mut context, &[sequence]), &numbers(&case["logits"]), "logits alone");
+            let alone = network.forward(&mut context, &[sequence]).unwrap();
+            assert_close(&alone, &numbers(&case["logits"]), "logits alone");
         }
     }
 }
@@ -68,20 +76,20 @@ fn distilbert_ids_and_logits() {
 fn int8_is_near_the_golden_answers() {
     let files = Files::embedded(&DISTILBERT);
     let config: distilbert::Config = files.config("config.json").unwrap();
-    let network = distilbert::Network::load(&files.weights().unwrap(), &config, Precision::Int8).unwrap();
+    let network = distilbert::Network::load(&files.weights().unwrap(), &config, &Place::from(Precision::Int8)).unwrap();
     let sentences = golden(&files);
-    let model = clip::load(&Files::embedded(&CLIP), &Loader::new(Precision::Int8)).unwrap();
+    let model = clip::load(&Files::embedded(&CLIP), &Loader::new(Place::from(Precision::Int8))).unwrap();
     let texts = golden(&Files::embedded(&CLIP));
     for mut context in contexts() {
         let isa = context.compute.isa.name();
         for case in sentences["cases"].as_array().unwrap() {
             let [found, expected] =
-                [network.forward(&mut context, &[&ids(&case["input_ids"])]), numbers(&case["logits"])]
+                [network.forward(&mut context, &[&ids(&case["input_ids"])]).unwrap(), numbers(&case["logits"])]
                     .map(|logits| softmax(&logits).unwrap()[1]);
             assert!((found - expected).abs() < 0.03, "{}, {isa}: {found}, expected {expected}", case["text"]);
         }
         for case in texts["cases"].as_array().unwrap() {
-            let embedding = &model.embed_texts(&mut context, &[&ids(&case["input_ids"])])[0];
+            let embedding = &model.embed_texts(&mut context, &[&ids(&case["input_ids"])]).unwrap()[0];
             let expected = numbers(&case["text_embed"]);
             let cosine: f32 = embedding.iter().zip(&expected).map(|(a, b)| a * b).sum();
             assert!(cosine > 0.995, "{}, {isa}: {cosine}", case["text"]);
@@ -92,14 +100,13 @@ fn int8_is_near_the_golden_answers() {
 #[test]
 fn mobilenet_features_and_logits() {
     let files = Files::embedded(&MOBILENET_V2);
-    let model = mobilenet_v2::load(&files).unwrap();
-    let (network, preprocess) = model.backbone();
     let golden = golden(&files);
-    for mut context in contexts() {
+    for (place, mut context) in ways() {
+        let (network, preprocess) = mobilenet_v2::load(&files, &place).unwrap().backbone();
         for case in golden["cases"].as_array().unwrap() {
             let rgb = base64::engine::general_purpose::STANDARD.decode(case["pixels"].as_str().unwrap()).unwrap();
             let pixels = Pixels::new(rgb, &preprocess);
-            let pooled = mobilenet_v2::pooled_features(&network, &[&pixels], &mut context);
+            let pooled = mobilenet_v2::pooled_features(&network, &[&pixels], &mut context).unwrap();
             assert_close(&pooled[..8], &numbers(&case["pooled_first8"]), "pooled features");
             let logits = network.classify(&context.compute, &pooled);
             assert_close(&logits[..16], &numbers(&case["logits_first16"]), "logits");
@@ -112,9 +119,7 @@ fn mobilenet_features_and_logits() {
 
 #[test]
 fn clip_embeddings_of_texts_and_pictures() {
-    let loader = Loader::default();
     let files = Files::embedded(&CLIP);
-    let model = clip::load(&files, &loader).unwrap();
     let tokenizer = Tokenizer::load(&files, 77, 5_603).unwrap();
     let golden = golden(&files);
     let cases = golden["cases"].as_array().unwrap();
@@ -124,9 +129,11 @@ fn clip_embeddings_of_texts_and_pictures() {
     }
     let sequences: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
     let pixels: Value = Files::embedded(&MOBILENET_V2).config("golden.json").unwrap();
-    let (_, preprocess) = loader.embedded_pictures().unwrap().backbone();
-    for mut context in contexts() {
-        let texts = model.embed_texts(&mut context, &sequences);
+    for (place, mut context) in ways() {
+        let loader = Loader::new(place);
+        let model = clip::load(&files, &loader).unwrap();
+        let (_, preprocess) = loader.embedded_pictures().unwrap().backbone();
+        let texts = model.embed_texts(&mut context, &sequences).unwrap();
         for (case, embedding) in cases.iter().zip(&texts) {
             assert_close(embedding, &numbers(&case["text_embed"]), "text embedding");
         }
@@ -134,7 +141,7 @@ fn clip_embeddings_of_texts_and_pictures() {
             let same = |pixels: &&Value| pixels["sample"] == case["sample"];
             let pixels = pixels["cases"].as_array().unwrap().iter().find(same).unwrap();
             let rgb = base64::engine::general_purpose::STANDARD.decode(pixels["pixels"].as_str().unwrap()).unwrap();
-            let embedding = &model.embed_pictures(&mut context, &[&Pixels::new(rgb, &preprocess)])[0];
+            let embedding = &model.embed_pictures(&mut context, &[&Pixels::new(rgb, &preprocess)]).unwrap()[0];
             assert_close(embedding, &numbers(&case["image_embed"]), "picture embedding");
         }
     }
