@@ -65,7 +65,7 @@ fmt:
 bench *ARGS:
     cargo bench {{ARGS}}
 
-# Compare our inference with ONNX Runtime, PyTorch and stock candle; peers come from PyPI into target/bench/venv
+# Compare our inference with ONNX Runtime, PyTorch and candle's own operations; peers come from PyPI into target/bench/venv
 bench-inference *ARGS:
     test -d target/bench/venv || python3 -m venv target/bench/venv
     target/bench/venv/bin/pip install --quiet -r benches/inference/requirements.txt

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare aiq's inference with ONNX Runtime, PyTorch and stock candle, at full size, in one run.
+"""Compare aiq's inference with ONNX Runtime, PyTorch and candle's own operations, at full size, in one run.
 
     python compare.py --models FOLDER --out FILE.json [--threads 1,2] [--networks …] [--engines …] [--rounds 5]
 

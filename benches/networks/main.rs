@@ -5,8 +5,6 @@
 //!     networks serve aiq-fp32|aiq-int8|candle NETWORK FOLDER THREADS    answers lines `CASE SECONDS LEAST`
 //!     networks texts NETWORK FOLDER fp32|int8 ISA                       outputs for each line of text, as JSON
 
-mod stock;
-
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,9 +12,8 @@ use std::time::{Duration, Instant};
 use aiq::inference::kernels::Isa;
 use aiq::inference::{Bare, Context, Place, Precision};
 use anyhow::{Context as _, Result, bail};
+use candle_core::Device;
 use serde_json::json;
-
-use self::stock::Stock;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,38 +29,34 @@ fn main() -> Result<()> {
     }
 }
 
-/// A network of ours or a stock one.
-enum Engine {
-    Ours(Box<Bare>, Box<Context>),
-    Stock(Box<Stock>),
+/// A network, and what it computes with.
+struct Engine {
+    network: Bare,
+    context: Context,
 }
 
 impl Engine {
     fn load(engine: &str, network: &str, folder: &Path, threads: usize) -> Result<Self> {
-        let ours = |precision: Precision| -> Result<Self> {
-            let bare = Bare::load(network, folder, &Place::from(precision))?;
-            Ok(Self::Ours(Box::new(bare), Box::new(Context::new(threads))))
-        };
-        match engine {
-            "aiq-fp32" => ours(Precision::Fp32),
-            "aiq-int8" => ours(Precision::Int8),
-            "candle" => Ok(Self::Stock(Box::new(Stock::load(network, folder)?))),
+        let place = match engine {
+            "aiq-fp32" => Place::from(Precision::Fp32),
+            "aiq-int8" => Place::from(Precision::Int8),
+            "candle" => Place::Candle(Device::Cpu),
             _ => bail!("engine \"{engine}\"; aiq-fp32, aiq-int8 and candle are known"),
-        }
+        };
+        Ok(Self { network: Bare::load(network, folder, &place)?, context: Context::new(threads) })
     }
 
     fn run(&mut self, input: &Input) -> Result<Vec<f32>> {
-        Ok(match (self, input) {
-            (Self::Ours(bare, context), Input::Texts(texts)) => {
+        let Self { network, context } = self;
+        Ok(match input {
+            Input::Texts(texts) => {
                 let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-                bare.texts(context, &texts)?
+                network.texts(context, &texts)?
             }
-            (Self::Ours(bare, context), Input::Pictures(pictures)) => {
+            Input::Pictures(pictures) => {
                 let pictures: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
-                bare.pictures(context, &pictures)?
+                network.pictures(context, &pictures)?
             }
-            (Self::Stock(stock), Input::Texts(texts)) => stock.texts(texts)?,
-            (Self::Stock(stock), Input::Pictures(pictures)) => stock.pictures(pictures)?,
         })
     }
 }

@@ -50,7 +50,7 @@ impl Server {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut server = Self { processes: Vec::new(), port: free_port(), dir };
         match kind {
-            Kind::Aiq => server.start_fleet(if batch { "noop:5ms" } else { "noop" }),
+            Kind::Aiq => server.start_fleet(batch),
             Kind::Bare => server.start_bare(server.port),
             Kind::Haproxy => server.start_proxy()?,
             Kind::Mosec(python) => {
@@ -85,9 +85,13 @@ impl Server {
         }
     }
 
-    fn start_fleet(&mut self, models: &str) {
+    fn start_fleet(&mut self, batch: bool) {
+        let models = if batch { "noop:5ms" } else { "noop" };
         let mut command = Command::new(env!("CARGO_BIN_EXE_aiq"));
         command.args(["up", "--models", models, "--port", "0"]).current_dir(self.dir.path());
+        if batch {
+            command.env("AIQ_MAX_BATCH", "16");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut fleet = command.spawn().expect("aiq starts");
         let mut lines = BufReader::new(fleet.stdout.take().expect("a pipe")).lines().map_while(Result::ok);

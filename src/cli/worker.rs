@@ -39,14 +39,14 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
-    /// The best there is; in this version that is the CPU.
+    /// A GPU where aiq was built for one and finds it, else the CPU.
+    #[default]
     Auto,
     /// The CPU.
-    #[default]
     Cpu,
-    /// An NVIDIA GPU; refused, since this version has no kernels for it.
+    /// An NVIDIA GPU; needs a build with `--features cuda`.
     Cuda,
-    /// An Apple GPU; refused, since this version has no kernels for it.
+    /// A Mac's GPU; needs a build with `--features metal`.
     Metal,
 }
 
@@ -87,7 +87,7 @@ pub struct WorkerArgs {
     /// What models compute with [default: fp32]
     #[arg(long, env = "AIQ_PRECISION", value_name = "PRECISION")]
     pub precision: Option<Precision>,
-    /// Where models compute [default: cpu]
+    /// Where models compute [default: auto]
     #[arg(long, env = "AIQ_DEVICE", value_name = "DEVICE")]
     pub device: Option<Device>,
     /// Threads of the model [default: the machine's cores]

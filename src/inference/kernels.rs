@@ -14,6 +14,7 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod cache;
 mod depthwise;
 mod int8;
 mod linear;
@@ -49,6 +50,9 @@ pub enum Isa {
     /// AVX-512 VNNI beside all of these: products of bytes.
     #[cfg(target_arch = "x86_64")]
     Vnni,
+    /// AMX beside all of these: products of bytes, a tile at a time.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Isa {
@@ -59,22 +63,30 @@ impl Isa {
             if !is_x86_feature_detected!("avx512f") {
                 return Self::Avx2;
             }
-            return if is_x86_feature_detected!("avx512vnni") { Self::Vnni } else { Self::Avx512 };
+            if !is_x86_feature_detected!("avx512vnni") {
+                return Self::Avx512;
+            }
+            return if int8::amx_available() { Self::Amx } else { Self::Vnni };
         }
         Self::Plain
     }
 
     /// Every one that this processor can run, the plain one first.
     pub fn available() -> Vec<Self> {
-        match Self::detect() {
-            Self::Plain => vec![Self::Plain],
+        // From the plainest to the best: each has all that those before it have.
+        let all = [
+            Self::Plain,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => vec![Self::Plain, Self::Avx2],
+            Self::Avx2,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => vec![Self::Plain, Self::Avx2, Self::Avx512],
+            Self::Avx512,
             #[cfg(target_arch = "x86_64")]
-            Self::Vnni => vec![Self::Plain, Self::Avx2, Self::Avx512, Self::Vnni],
-        }
+            Self::Vnni,
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx,
+        ];
+        let best = all.iter().position(|isa| *isa == Self::detect()).unwrap_or_default();
+        all[..=best].to_vec()
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -84,7 +96,7 @@ impl Isa {
 
     #[cfg(target_arch = "x86_64")]
     fn has_avx512(self) -> bool {
-        matches!(self, Self::Avx512 | Self::Vnni)
+        matches!(self, Self::Avx512 | Self::Vnni | Self::Amx)
     }
 
     /// Name for logs.
@@ -97,6 +109,8 @@ impl Isa {
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => "amx",
         }
     }
 }

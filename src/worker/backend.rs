@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-
 use crate::cli;
 use crate::config::{ModelsFrom, WorkerConfig};
 use crate::inference::{Engine, EngineConfig, Place, Precision, Prepared, Source, Wanted};

@@ -47,7 +47,7 @@ impl Attention {
         let run = Run { shape: *self, qkv, output: SharedMut::new(output), sequences };
         match compute.isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Vnni => run.all::<super::avx512::Avx512>(compute),
+            Isa::Avx512 | Isa::Vnni | Isa::Amx => run.all::<super::avx512::Avx512>(compute),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => run.all::<super::avx2::Avx2>(compute),
             Isa::Plain => run.all::<Plain>(compute),
@@ -120,6 +120,9 @@ impl Run<'_> {
             activation: Activation::None,
             residual: std::ptr::null(),
             residual_stride: 0,
+            // All of it is near already.
+            ahead: scores.as_ptr(),
+            ahead_step: 0,
         };
         let step = K::PANELS * PANEL;
         let mut query = 0;

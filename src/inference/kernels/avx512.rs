@@ -39,6 +39,7 @@ unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile) {
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
         let mut b = tile.b;
+        let mut ahead = tile.ahead;
         for k in 0..tile.depth {
             let mut panels = [_mm512_setzero_ps(); PANELS];
             for (panel, line) in panels.iter_mut().enumerate() {
@@ -46,6 +47,8 @@ unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile) {
                 *line = _mm512_loadu_ps(pointer);
                 _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(16 * PANEL).cast());
             }
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            ahead = ahead.wrapping_byte_add(tile.ahead_step);
             for (row, sum) in sums.iter_mut().enumerate() {
                 let a = _mm512_set1_ps(*tile.a.add(row * tile.a_stride + k));
                 for (sum, line) in sum.iter_mut().zip(panels) {

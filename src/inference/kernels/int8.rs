@@ -9,6 +9,8 @@
 //! The weights lie in panels of 16 outputs, `[outputs/16][inputs/4][16][4]`, which serves both kinds of processors.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 mod plain;
 #[cfg(target_arch = "x86_64")]
@@ -16,8 +18,11 @@ mod vnni;
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::amx::available as amx_available;
 use self::plain::Plain;
 use super::activation::Activation;
+use super::cache::{Ahead, second_level};
 use super::linear::{Epilogue, PARALLEL_FROM};
 use super::shared::SharedMut;
 use super::tile::{PANEL, next_rows};
@@ -27,8 +32,6 @@ use super::{Compute, Isa};
 const QUAD: usize = 4;
 /// Greatest weight.
 const WEIGHT: i64 = 127;
-/// Part of the second-level cache that a block of input rows may take, in bytes.
-const INPUT_BLOCK: usize = 256 * 1024;
 
 /// One line of a panel: the weights of 16 outputs for four inputs.
 #[derive(Clone, Copy)]
@@ -110,6 +113,9 @@ struct Tile<V> {
     /// Columns written, at most 16 for each panel.
     columns: usize,
     activation: Activation,
+    /// What is needed soon, to be brought into the second-level cache meanwhile, and how many bytes of it with each quad.
+    ahead: *const Line,
+    ahead_step: usize,
 }
 
 /// An implementation for one instruction set.
@@ -122,6 +128,8 @@ trait Kernel {
     const ROWS: usize;
     /// Most panels in a tile.
     const PANELS: usize;
+    /// Rows of the input that are read together, from the first one of a tile on, whether they exist or not.
+    const ROWS_READ: usize = 1;
 
     /// Where the integers are kept.
     fn values(quantised: &mut Quantised) -> (&mut Vec<Self::Value>, &mut Vec<Steps>);
@@ -132,11 +140,24 @@ trait Kernel {
     /// The processor has the instruction set.
     unsafe fn quantise(row: &[f32], levels: f32, into: &mut [Self::Value]) -> Steps;
 
+    /// Prepares the calling thread for tiles.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn begin() {}
+
+    /// Ends what [`Kernel::begin`] began.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn end() {}
+
     /// Computes one tile of `rows` (1 to `ROWS`).
     ///
     /// # Safety
-    /// The processor has the instruction set. All pointers can be read, and `c` be written, over the extents in [`Tile`],
-    /// what belongs to columns over whole panels; nobody else accesses that part of `c`.
+    /// The processor has the instruction set, and this thread is between [`Kernel::begin`] and [`Kernel::end`]. All pointers can be read, and `c` be written, over the extents in [`Tile`],
+    /// what belongs to columns over whole panels, `a` over multiples of [`Kernel::ROWS_READ`] rows; nobody else accesses
+    /// that part of `c`.
     unsafe fn tile(rows: usize, tile: &Tile<Self::Value>);
 }
 
@@ -240,6 +261,8 @@ impl LinearInt8 {
         }
         match compute.isa {
             #[cfg(target_arch = "x86_64")]
+            Isa::Amx => self.run::<amx::Amx>(compute, x, y, epilogue, quantised),
+            #[cfg(target_arch = "x86_64")]
             Isa::Vnni => self.run::<vnni::Vnni>(compute, x, y, epilogue, quantised),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::Avx512 => self.run::<avx2::Avx2>(compute, x, y, epilogue, quantised),
@@ -259,8 +282,10 @@ impl LinearInt8 {
         // A whole cache line more than the row, so that rows don't fall into the same sets of the cache.
         let stride = self.inputs.next_multiple_of(64) + 64;
         let (values, steps) = K::values(quantised);
-        if values.len() < rows * stride {
-            values.resize(rows * stride, K::Value::default());
+        // With room for rows that are read and not used.
+        let room = (rows + K::ROWS_READ) * stride;
+        if values.len() < room {
+            values.resize(room, K::Value::default());
         }
         steps.resize(rows, Steps::default());
         let threads = compute.pool.threads();
@@ -317,7 +342,10 @@ impl<K: Kernel> Product<'_, K> {
         let LinearInt8 { lines, columns: Columns { scales, sums, bias }, inputs, outputs } = self.layer;
         let quads = inputs.div_ceil(QUAD);
         let row_bytes = self.stride * size_of::<K::Value>();
-        let most_rows = (INPUT_BLOCK / row_bytes / K::ROWS).max(1) * K::ROWS;
+        // Half of the cache for the input: the rest is for weights, the next ones among them.
+        let most_rows = (second_level() / 2 / row_bytes / K::ROWS).max(1) * K::ROWS;
+        // SAFETY: `forward` chose `K` by what the processor has.
+        unsafe { K::begin() };
         let mut top = rows.start;
         while top < rows.end {
             let left = rows.end - top;
@@ -325,9 +353,13 @@ impl<K: Kernel> Product<'_, K> {
             let bottom = if left <= most_rows + most_rows / 4 { rows.end } else { top + most_rows };
             for group in groups.clone() {
                 let column = group * K::PANELS * PANEL;
+                let next = lines.get((group + 1) * K::PANELS * quads..).unwrap_or_default();
+                let tiles = (bottom - top).div_ceil(K::ROWS);
+                let mut ahead = Ahead::new(next, [K::PANELS, quads, quads], tiles);
                 let mut row = top;
                 while row < bottom {
                     let height = next_rows(bottom - row, K::ROWS);
+                    let (ahead, ahead_step) = ahead.part();
                     let tile = Tile {
                         quads,
                         a: self.values[row * self.stride..].as_ptr(),
@@ -343,9 +375,11 @@ impl<K: Kernel> Product<'_, K> {
                         c_stride: *outputs,
                         columns: (outputs - column).min(K::PANELS * PANEL),
                         activation: self.activation,
+                        ahead,
+                        ahead_step,
                     };
                     // SAFETY: `forward` chose `K` by what the processor has and checked that y and residual hold all
-                    // rows; the integers were made for all rows, with `stride >= 4 * quads`. `row + height <= rows`,
+                    // rows; the integers were made for all rows, with `stride >= 4 * quads` and room for `ROWS_READ` more. `row + height <= rows`,
                     // `column + columns <= outputs`; lines and what belongs to columns are padded to whole panels. Each
                     // task has its own rows or its own columns of y.
                     unsafe { K::tile(height, &tile) };
@@ -354,6 +388,8 @@ impl<K: Kernel> Product<'_, K> {
             }
             top = bottom;
         }
+        // SAFETY: as above.
+        unsafe { K::end() };
     }
 }
 

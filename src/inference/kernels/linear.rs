@@ -5,14 +5,13 @@
 //! convolution over pictures in NHWC is the same thing with a row for each pixel.
 
 use super::activation::Activation;
+use super::cache::{Ahead, second_level};
 use super::shared::SharedMut;
 use super::tile::{PANEL, Plain, Tile, TileKernel, next_rows};
 use super::{Compute, Isa};
 
 /// Below this many multiplications a second thread costs more than it brings.
 pub(super) const PARALLEL_FROM: usize = 40_000;
-/// Part of the second-level cache that a block of input rows may take, in numbers.
-const INPUT_BLOCK: usize = 64 * 1024;
 
 /// One line of a panel: the weights of 16 outputs for one input.
 #[derive(Clone, Copy)]
@@ -113,7 +112,7 @@ impl Linear {
         };
         match compute.isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Vnni => product.run::<super::avx512::Avx512>(compute),
+            Isa::Avx512 | Isa::Vnni | Isa::Amx => product.run::<super::avx512::Avx512>(compute),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => product.run::<super::avx2::Avx2>(compute),
             Isa::Plain => product.run::<Plain>(compute),
@@ -153,7 +152,9 @@ impl Product<'_> {
     fn block<K: TileKernel>(&self, rows: std::ops::Range<usize>, groups: std::ops::Range<usize>) {
         let Linear { inputs, outputs, .. } = *self.layer;
         let depth = inputs.div_ceil(inputs.div_ceil(K::DEPTH));
-        let most_rows = (INPUT_BLOCK / depth / K::ROWS).clamp(4, 64) * K::ROWS;
+        // Half of the cache for the input: the rest is for weights, the next ones among them.
+        let block = second_level() / 2 / size_of::<f32>();
+        let most_rows = (block / depth / K::ROWS).clamp(4, 64) * K::ROWS;
         // Rows that are a multiple of 4 KiB apart fall into the same lines of the first-level cache and push each other
         // out. Where there are many, each block is laid out with another distance first.
         let spread = inputs.is_multiple_of(1024) && rows.len() > 2 * K::ROWS;
@@ -176,9 +177,13 @@ impl Product<'_> {
                 };
                 for group in groups.clone() {
                     let column = group * K::PANELS * PANEL;
+                    let next = self.layer.lines.get((group + 1) * K::PANELS * inputs + start..).unwrap_or_default();
+                    let tiles = (bottom - top).div_ceil(K::ROWS);
+                    let mut ahead = Ahead::new(next, [K::PANELS, inputs, depth], tiles);
                     let mut row = top;
                     while row < bottom {
                         let height = next_rows(bottom - row, K::ROWS);
+                        let (ahead, ahead_step) = ahead.part();
                         let tile = Tile {
                             depth,
                             a: block[(row - top) * stride..].as_ptr(),
@@ -198,6 +203,8 @@ impl Product<'_> {
                                 .residual
                                 .map_or(std::ptr::null(), |residual| residual[row * outputs + column..].as_ptr()),
                             residual_stride: outputs,
+                            ahead: ahead.cast(),
+                            ahead_step,
                         };
                         // SAFETY: `forward` chose `K` by what the processor has and checked that x, y and residual hold
                         // all rows; `row + height <= rows`, `start + depth <= inputs` and `column + columns <= outputs`;

@@ -2,7 +2,9 @@
 //!
 //! The calling thread always takes part, so a pool of one thread starts nothing and costs nothing. Helpers spin for some
 //! microseconds after each job, because the kernels of one forward pass follow each other that closely, and then sleep.
-//! The pool does not queue: concurrent callers each finish their own job, with whatever help is free.
+//! Each thread has its own part of every loop, and helps with the others' when it is done: so what a thread wrote in one
+//! kernel it mostly reads again in the next one, from its own cache. The pool does not queue: concurrent callers each
+//! finish their own job, with whatever help is free.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,24 +27,37 @@ struct Shared {
     /// Number of jobs posted so far; read without the lock while spinning.
     epoch: AtomicUsize,
     stop: AtomicBool,
-    slot: Mutex<Option<Arc<Job>>>,
+    slot: Mutex<Slot>,
     posted: Condvar,
+}
+
+#[derive(Default)]
+struct Slot {
+    job: Option<Arc<Job>>,
+    /// Helpers that sleep: waking nobody would cost a system call for each kernel.
+    sleeping: usize,
 }
 
 /// One loop in progress.
 struct Job {
     body: Body,
     items: usize,
-    next: AtomicUsize,
+    /// How many of its part each thread, and who helps it, has claimed.
+    claimed: Vec<Claims>,
     finished: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
+
+/// A counter in a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Claims(AtomicUsize);
 
 /// The caller's closure with its lifetime erased.
 struct Body(*const (dyn Fn(usize) + Sync));
 
 // SAFETY: the closure is `Sync`, so any thread may call it through a shared pointer. It is only dereferenced by
-// `Job::work` for a claimed item, and `Pool::run` does not return before every claimed item is finished.
+// `Job::run` for a claimed item, and `Pool::run` does not return before every claimed item is finished.
 unsafe impl Send for Body {}
 // SAFETY: as above.
 unsafe impl Sync for Body {}
@@ -55,14 +70,14 @@ impl Pool {
         let shared = Arc::new(Shared {
             epoch: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
-            slot: Mutex::new(None),
+            slot: Mutex::default(),
             posted: Condvar::new(),
         });
         let helpers = (1..threads)
             .filter_map(|index| {
                 let shared = Arc::clone(&shared);
                 let builder = std::thread::Builder::new().name(format!("kernel-{index}"));
-                builder.spawn(move || shared.help()).ok()
+                builder.spawn(move || shared.help(index)).ok()
             })
             .collect();
         Self { shared, helpers }
@@ -90,18 +105,21 @@ impl Pool {
         let job = Arc::new(Job {
             body: Body(body),
             items,
-            next: AtomicUsize::new(0),
+            claimed: (0..self.threads()).map(|_| Claims::default()).collect(),
             finished: AtomicUsize::new(0),
             panic: Mutex::new(None),
         });
-        {
+        let sleeping = {
             // Under the lock, so that a helper can't miss the job between its last look at the epoch and its sleep.
             let mut slot = lock(&self.shared.slot);
-            *slot = Some(Arc::clone(&job));
+            slot.job = Some(Arc::clone(&job));
             self.shared.epoch.fetch_add(1, Ordering::Release);
+            slot.sleeping
+        };
+        if sleeping > 0 {
+            self.shared.posted.notify_all();
         }
-        self.shared.posted.notify_all();
-        job.work();
+        job.work(0);
         job.wait();
         if let Some(panic) = lock(&job.panic).take() {
             resume_unwind(panic);
@@ -146,7 +164,7 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn help(&self) {
+    fn help(&self, index: usize) {
         let mut seen = 0;
         while !self.stop.load(Ordering::Acquire) {
             let mut spins = 0;
@@ -156,34 +174,47 @@ impl Shared {
             }
             let mut slot = lock(&self.slot);
             while self.epoch.load(Ordering::Acquire) == seen {
+                slot.sleeping += 1;
                 slot = self.posted.wait(slot).unwrap_or_else(PoisonError::into_inner);
+                slot.sleeping -= 1;
             }
             seen = self.epoch.load(Ordering::Acquire);
-            let job = slot.clone();
+            let job = slot.job.clone();
             drop(slot);
             if let Some(job) = job {
-                job.work();
+                job.work(index);
             }
         }
     }
 }
 
 impl Job {
-    /// Claims and runs items until none is left.
-    fn work(&self) {
-        loop {
-            let item = self.next.fetch_add(1, Ordering::Relaxed);
-            if item >= self.items {
-                return;
+    /// Claims and runs items until none is left: those of the thread's own part, then the others'.
+    fn work(&self, index: usize) {
+        let parts = self.claimed.len();
+        // Where a helper could not be started, there are fewer parts than names.
+        let index = index % parts;
+        let end = |part: usize| self.items * (part + 1) / parts;
+        for part in (index..parts).chain(0..index) {
+            let begin = self.items * part / parts;
+            loop {
+                let item = begin + self.claimed[part].0.fetch_add(1, Ordering::Relaxed);
+                if item >= end(part) {
+                    break;
+                }
+                self.run(item);
             }
-            // SAFETY: this item was claimed here and counts as finished only below, so `Pool::run` is still waiting and
-            // the closure it borrowed is alive.
-            let body = unsafe { &*self.body.0 };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(item))) {
-                lock(&self.panic).get_or_insert(panic);
-            }
-            self.finished.fetch_add(1, Ordering::Release);
         }
+    }
+
+    fn run(&self, item: usize) {
+        // SAFETY: this item was claimed by the caller and counts as finished only below, so `Pool::run` is still waiting
+        // and the closure it borrowed is alive.
+        let body = unsafe { &*self.body.0 };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(item))) {
+            lock(&self.panic).get_or_insert(panic);
+        }
+        self.finished.fetch_add(1, Ordering::Release);
     }
 
     /// Returns when every item has ended. Yields after a while: the machine may have fewer cores than threads.

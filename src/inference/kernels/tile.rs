@@ -37,6 +37,10 @@ pub(super) struct Tile {
     /// `rows × columns` added last, or null.
     pub(super) residual: *const f32,
     pub(super) residual_stride: usize,
+    /// What is needed soon, to be brought into the second-level cache meanwhile, and how many bytes of it in each step
+    /// of the depth: see `cache`. Anything that is near where there is nothing.
+    pub(super) ahead: *const f32,
+    pub(super) ahead_step: usize,
 }
 
 /// An implementation of the tile for one instruction set.

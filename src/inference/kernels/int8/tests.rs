@@ -17,7 +17,7 @@ fn computes() -> Vec<Compute> {
 /// Steps of an input row with these instructions.
 fn most_levels(isa: Isa) -> i64 {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Vnni {
+    if matches!(isa, Isa::Vnni | Isa::Amx) {
         return vnni::Vnni::LEVELS;
     }
     let _ = isa;
@@ -76,12 +76,17 @@ fn check([rows, inputs, outputs]: [usize; 3], x: &[f32], weights: &[f32], bias: 
     }
 }
 
+/// Any, and those that whole register tiles divide, as in every network.
+fn widths() -> impl Strategy<Value = usize> {
+    prop_oneof![2usize..300, (1usize..5).prop_map(|tiles| 64 * tiles)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn products_are_as_near_as_their_steps_allow(
-        (rows, inputs, outputs) in (1usize..70, 1usize..140, 1usize..140),
+        (rows, inputs, outputs) in (1usize..70, widths(), 1usize..140),
         (with_bias, with_residual) in any::<(bool, bool)>(),
         seed in any::<u64>(),
     ) {
@@ -94,7 +99,7 @@ proptest! {
     /// Without an activation, with whole numbers that need no rounding, everything is exact in every version.
     #[test]
     fn whole_numbers_come_out_exactly(
-        (rows, inputs, outputs) in (1usize..30, 2usize..300, 1usize..60),
+        (rows, inputs, outputs) in (1usize..70, widths(), 1usize..70),
         seed in any::<u64>(),
     ) {
         let mut x: Vec<f32> = noise(seed, rows * inputs).iter().map(|x| (x * 127.0).round()).collect();

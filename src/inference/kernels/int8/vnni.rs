@@ -82,6 +82,7 @@ unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile<u8>) {
     // masked columns of C and of the residual: the extents the caller promises. The prefetches read nothing.
     unsafe {
         let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
+        let mut ahead = tile.ahead;
         for quad in 0..tile.quads {
             let mut panels = [_mm512_setzero_si512(); PANELS];
             for (panel, line) in panels.iter_mut().enumerate() {
@@ -89,6 +90,8 @@ unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile<u8>) {
                 *line = _mm512_load_si512(pointer.cast());
                 _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(16).cast());
             }
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            ahead = ahead.wrapping_byte_add(tile.ahead_step);
             for (row, sum) in sums.iter_mut().enumerate() {
                 let a = tile.a.add(row * tile.a_stride + QUAD * quad).cast::<i32>().read_unaligned();
                 for (sum, line) in sum.iter_mut().zip(panels) {
@@ -113,7 +116,7 @@ unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile<u8>) {
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx512f,avx2,fma")]
 #[inline(never)]
-unsafe fn finish<const PANELS: usize>(sums: &[[__m512i; PANELS]], tile: &Tile<u8>) {
+pub(super) unsafe fn finish<const PANELS: usize>(sums: &[[__m512i; PANELS]], tile: &Tile<u8>) {
     // SAFETY: as above.
     unsafe {
         for panel in 0..PANELS {
