@@ -23,6 +23,9 @@ use super::weights::{Weights, WeightsError};
 const EPSILON: f32 = 1e-5;
 /// Stride of the first block of each stage.
 const STAGE_STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
+/// Side of a picture from which a block is computed row by row: below, everything is in the caches anyway, and a row is too
+/// short to make good use of weights.
+const BY_ROWS_FROM: usize = 28;
 /// Input side of the full-size network: anything smaller is a stand-in.
 const FULL_SIDE: usize = 224;
 
@@ -103,6 +106,15 @@ struct Block {
     depthwise: Depthwise,
     project: Linear,
     residual: bool,
+}
+
+/// Some rows of a block's output, and what one thread needs to compute them.
+struct Part<'a> {
+    /// The first row.
+    first: usize,
+    out: &'a mut [f32],
+    /// Three rows of the expanded picture, and one of the convolved one.
+    room: &'a mut [f32],
 }
 
 /// Buffers of a forward pass, kept between pictures.
@@ -247,22 +259,16 @@ impl KernelTrunk {
         let around = &input[..side * side * 27];
         self.stem.forward(compute, around, room(state, length), Epilogue::activation(Activation::Relu6));
         for block in &self.blocks {
-            let narrow = &state[..length];
-            let wide = if let Some(expand) = &block.expand {
-                let wide = room(expanded, side * side * expand.outputs());
-                expand.forward(compute, narrow, wide, Epilogue::activation(Activation::Relu6));
-                &*wide
-            } else {
-                narrow
-            };
             let out_side = block.depthwise.output_size(side);
-            let convolved = room(convolved, out_side * out_side * block.depthwise.channels());
-            block.depthwise.forward(compute, wide, convolved, [side, side]);
-            let epilogue = if block.residual { Epilogue::residual(narrow) } else { Epilogue::default() };
-            length = out_side * out_side * block.project.outputs();
-            block.project.forward(compute, convolved, room(next, length), epilogue);
+            let out_length = out_side * out_side * block.project.outputs();
+            let (narrow, out) = (&state[..length], room(next, out_length));
+            if side >= BY_ROWS_FROM {
+                block.by_rows(compute, narrow, out, side, expanded);
+            } else {
+                block.whole(compute, narrow, out, side, [expanded, convolved]);
+            }
             std::mem::swap(state, next);
-            side = out_side;
+            (side, length) = (out_side, out_length);
         }
         let features = self.features();
         let expanded = room(expanded, side * side * features);
@@ -280,6 +286,78 @@ impl KernelTrunk {
 }
 
 impl Block {
+    /// One layer after the other, each over the whole picture of `side × side` pixels.
+    fn whole(
+        &self,
+        compute: &Compute,
+        narrow: &[f32],
+        out: &mut [f32],
+        side: usize,
+        [expanded, convolved]: [&mut Vec<f32>; 2],
+    ) {
+        let wide = if let Some(expand) = &self.expand {
+            let wide = room(expanded, side * side * expand.outputs());
+            expand.forward(compute, narrow, wide, Epilogue::activation(Activation::Relu6));
+            &*wide
+        } else {
+            narrow
+        };
+        let out_side = self.depthwise.output_size(side);
+        let convolved = room(convolved, out_side * out_side * self.depthwise.channels());
+        self.depthwise.forward(compute, wide, convolved, [side, side]);
+        let epilogue = if self.residual { Epilogue::residual(narrow) } else { Epilogue::default() };
+        self.project.forward(compute, convolved, out, epilogue);
+    }
+
+    /// All layers for one row of the output after the other. Of a large picture the expanded one is larger than the
+    /// caches: so only the three rows of it are there that a row of the output needs.
+    fn by_rows(&self, compute: &Compute, narrow: &[f32], out: &mut [f32], side: usize, rooms: &mut Vec<f32>) {
+        let out_side = self.depthwise.output_size(side);
+        let (wide_row, convolved_row) = (side * self.depthwise.channels(), out_side * self.depthwise.channels());
+        let out_row = out_side * self.project.outputs();
+        // Each part computes up to two rows of its neighbour's again, so there are not many.
+        let rows = out_side.div_ceil(compute.pool.threads() * if compute.pool.threads() > 1 { 2 } else { 1 });
+        let room_length = 3 * wide_row + convolved_row;
+        let rooms = room(rooms, out_side.div_ceil(rows) * room_length);
+        let mut parts: Vec<Part<'_>> = out
+            .chunks_mut(rows * out_row)
+            .zip(rooms.chunks_exact_mut(room_length))
+            .enumerate()
+            .map(|(index, (out, room))| Part { first: index * rows, out, room })
+            .collect();
+        let alone = Compute { pool: Pool::new(1), isa: compute.isa };
+        compute.pool.run_chunks(&mut parts, 1, &|_, parts| {
+            for Part { first, out, room } in parts {
+                let (ring, convolved) = room.split_at_mut(3 * wide_row);
+                let mut expanded = 0;
+                for (out_y, out) in (*first..).zip(out.chunks_exact_mut(out_row)) {
+                    let taps = self.depthwise.rows_of(out_y, side);
+                    if let Some(expand) = &self.expand {
+                        let width = expand.inputs() * side;
+                        for y in taps.into_iter().flatten().filter(|&y| y >= expanded) {
+                            let wide = &mut ring[y % 3 * wide_row..][..wide_row];
+                            let epilogue = Epilogue::activation(Activation::Relu6);
+                            expand.forward(&alone, &narrow[y * width..][..width], wide, epilogue);
+                        }
+                        expanded = taps.into_iter().flatten().max().map_or(expanded, |last| last + 1);
+                    }
+                    let source = |y: usize| {
+                        let from =
+                            if self.expand.is_some() { &ring[y % 3 * wide_row..] } else { &narrow[y * wide_row..] };
+                        &from[..wide_row]
+                    };
+                    self.depthwise.forward_row(&alone, taps.map(|y| y.map(source)), convolved);
+                    let epilogue = if self.residual {
+                        Epilogue::residual(&narrow[out_y * out_row..][..out_row])
+                    } else {
+                        Epilogue::default()
+                    };
+                    self.project.forward(&alone, convolved, out, epilogue);
+                }
+            }
+        });
+    }
+
     /// Packs the convolutions of a block: an expansion where there is one, the depthwise one, and the projection.
     fn pack(mut convolutions: Vec<Convolution>, residual: bool) -> Option<Self> {
         let project = pointwise(&convolutions.pop()?);

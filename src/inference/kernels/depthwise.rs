@@ -1,7 +1,6 @@
 //! Depthwise 3×3 convolution with padding 1 and ReLU6 over one picture in NHWC, its batch norm folded into weights and bias.
 
 use super::Compute;
-use super::shared::SharedMut;
 
 /// A depthwise 3×3 convolution (one filter for each channel) followed by ReLU6.
 pub struct Depthwise {
@@ -64,28 +63,37 @@ impl Depthwise {
         let (in_row, out_row) = (width * self.channels, out_width * self.channels);
         assert_eq!(x.len(), height * in_row, "input of a depthwise convolution");
         assert_eq!(y.len(), out_height * out_row, "output of a depthwise convolution");
-        let shared = SharedMut::new(y);
-        compute.pool.run_ranges(out_height, compute.pool.threads() * 4, &|range| {
-            for out_y in range {
-                let inputs = [0, 1, 2].map(|tap| {
-                    let y = (out_y * self.stride + tap).checked_sub(1).filter(|&y| y < height)?;
-                    Some(&x[y * in_row..][..in_row])
-                });
-                let row = Row {
-                    inputs,
-                    weights: &self.weights,
-                    bias: &self.bias,
-                    width,
-                    out_width,
-                    channels: self.channels,
-                    stride: self.stride,
-                    pad: 1,
-                };
-                // SAFETY: `run_ranges` hands out each row once, and rows do not overlap.
-                let output = unsafe { shared.slice_mut(out_y * out_row, out_row) };
-                row.convolve(compute, output);
-            }
+        compute.pool.run_chunks(y, out_row, &|out_y, output| {
+            let inputs = self.rows_of(out_y, height).map(|y| Some(&x[y? * in_row..][..in_row]));
+            self.forward_row(compute, inputs, output);
         });
+    }
+
+    /// The rows of the input that a row of the output is computed from; `None` is outside the picture.
+    pub fn rows_of(&self, out_y: usize, height: usize) -> [Option<usize>; 3] {
+        [0, 1, 2].map(|tap| (out_y * self.stride + tap).checked_sub(1).filter(|&y| y < height))
+    }
+
+    /// Convolves one row of the output, on the calling thread.
+    ///
+    /// # Panics
+    /// When all rows are outside the picture, or the lengths don't fit (a bug in the caller, never a matter of input).
+    pub fn forward_row(&self, compute: &Compute, inputs: [Option<&[f32]>; 3], y: &mut [f32]) {
+        let length = inputs.iter().flatten().next().map_or(0, |input| input.len());
+        let width = length / self.channels;
+        assert!(length > 0 && inputs.iter().flatten().all(|input| input.len() == width * self.channels));
+        assert_eq!(y.len(), self.output_size(width) * self.channels, "output row of a depthwise convolution");
+        let row = Row {
+            inputs,
+            weights: &self.weights,
+            bias: &self.bias,
+            width,
+            out_width: self.output_size(width),
+            channels: self.channels,
+            stride: self.stride,
+            pad: 1,
+        };
+        row.convolve(compute, y);
     }
 }
 
