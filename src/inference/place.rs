@@ -5,6 +5,7 @@
 use candle_core::Device;
 
 use super::dense::Precision;
+use super::kernels::Isa;
 
 /// Where the large parts of a network compute; the small ones around them always do on the CPU.
 #[derive(Clone, Debug)]
@@ -80,6 +81,15 @@ impl Place {
         match self {
             Self::Cpu(precision) => *precision,
             Self::Candle(_) => Precision::Fp32,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu(precision) => write!(f, "the CPU ({}, {})", Isa::detect().name(), precision.name()),
+            Self::Candle(device) => write!(f, "{:?} (candle)", device.location()),
         }
     }
 }

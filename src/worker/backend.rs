@@ -86,6 +86,7 @@ impl Models {
             cli::Device::Metal => Wanted::Metal,
         };
         let place = Place::choose(wanted, precision)?;
+        tracing::info!(%place, threads = config.threads, "models compute");
         let speciality = config.speciality.clone();
         let engine = EngineConfig { source, speciality, threads: config.threads, place };
         Ok(Self { engine: Engine::start(&engine)?, worker_id: config.id.clone() })
