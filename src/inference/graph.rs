@@ -12,6 +12,6 @@ pub(super) use self::encoder::GraphEncoder;
 use super::model::InferenceError;
 
 /// What candle could not do: no memory left on the device, or a driver that failed.
-fn broken(error: candle_core::Error) -> InferenceError {
+fn broken(error: &candle_core::Error) -> InferenceError {
     InferenceError::Broken(error.to_string())
 }

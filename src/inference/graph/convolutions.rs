@@ -82,7 +82,7 @@ impl Convolutions {
 
     /// Pooled features, one row for each picture of `side × side × 3` normalised numbers.
     pub(in crate::inference) fn pooled(&self, pictures: &[Vec<f32>]) -> std::result::Result<Vec<f32>, InferenceError> {
-        self.run(pictures).map_err(broken)
+        self.run(pictures).map_err(|error| broken(&error))
     }
 
     fn run(&self, pictures: &[Vec<f32>]) -> Result<Vec<f32>> {

@@ -51,7 +51,7 @@ impl GraphEncoder {
         states: &mut [f32],
         sequences: &[Range<usize>],
     ) -> std::result::Result<(), InferenceError> {
-        self.run(states, sequences).map_err(broken)
+        self.run(states, sequences).map_err(|error| broken(&error))
     }
 
     fn run(&self, states: &mut [f32], sequences: &[Range<usize>]) -> Result<()> {
