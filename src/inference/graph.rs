@@ -7,7 +7,7 @@
 mod convolutions;
 mod encoder;
 
-pub(super) use self::convolutions::{Convolution, Convolutions, Features};
+pub(super) use self::convolutions::Convolutions;
 pub(super) use self::encoder::GraphEncoder;
 use super::model::InferenceError;
 

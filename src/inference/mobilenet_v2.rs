@@ -4,14 +4,19 @@
 //! read). Here is the classifier around the network: its configuration, preprocessing and labels. `clip` uses the same
 //! network's pooled features for its small picture tower.
 
+mod block;
+mod checkpoint;
 mod network;
+mod trunk;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub(super) use self::network::{Buffers, Network};
+pub(super) use self::checkpoint::{Convolution, Features, InvertedResidual};
+pub(super) use self::network::Network;
+pub(super) use self::trunk::Buffers;
 use super::image::{CropRounding, Pixels, Preprocess};
 use super::labels::imagenet_labels;
 use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};

@@ -3,42 +3,10 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::broken;
+use crate::inference::mobilenet_v2::{Convolution, Features, InvertedResidual};
 use crate::inference::model::InferenceError;
 
-/// A convolution as it is in the file.
-pub(in crate::inference) struct Convolution {
-    /// `outputs × inputs a group × height × width`.
-    pub(in crate::inference) filters: Vec<f32>,
-    /// The same.
-    pub(in crate::inference) shape: [usize; 4],
-    /// One number for each output.
-    pub(in crate::inference) bias: Vec<f32>,
-    /// Pixels from one output to the next.
-    pub(in crate::inference) stride: usize,
-    /// Whether each channel has its own filter.
-    pub(in crate::inference) depthwise: bool,
-    /// Whether the output is cut to 0..6.
-    pub(in crate::inference) relu6: bool,
-}
-
-impl Convolution {
-    /// Channels that go in.
-    pub(in crate::inference) fn inputs(&self) -> usize {
-        if self.depthwise { self.bias.len() } else { self.shape[1] }
-    }
-}
-
-/// The convolutions of a network, in their order.
-pub(in crate::inference) struct Features {
-    /// The first one.
-    pub(in crate::inference) stem: Convolution,
-    /// Inverted residuals, and whether their input is added to their output.
-    pub(in crate::inference) blocks: Vec<(Vec<Convolution>, bool)>,
-    /// The last one.
-    pub(in crate::inference) head: Convolution,
-}
-
-/// The same on a device.
+/// The convolutions on a device.
 pub(in crate::inference) struct Convolutions {
     device: Device,
     stem: Placed,
@@ -61,10 +29,11 @@ impl Convolutions {
     /// Takes convolutions to a device.
     pub(in crate::inference) fn place(features: Features, device: &Device) -> Result<Self> {
         let Features { stem, blocks, head } = features;
-        let width = head.bias.len();
+        let width = head.outputs();
         let place = |convolution| Placed::new(convolution, device);
-        let block = |(convolutions, residual): (Vec<Convolution>, bool)| {
-            Ok((convolutions.into_iter().map(place).collect::<Result<_>>()?, residual))
+        let block = |InvertedResidual { expand, depthwise, project, residual }| {
+            let convolutions = expand.into_iter().chain([depthwise, project]);
+            Ok((convolutions.map(place).collect::<Result<_>>()?, residual))
         };
         Ok(Self {
             stem: place(stem)?,
@@ -100,14 +69,14 @@ impl Convolutions {
 
 impl Placed {
     fn new(convolution: Convolution, device: &Device) -> Result<Self> {
-        let Convolution { filters, shape, bias, stride, depthwise, relu6 } = convolution;
+        let Convolution { filters, shape, bias, stride, groups, relu6 } = convolution;
         let outputs = bias.len();
         Ok(Self {
             filters: Tensor::from_vec(filters, &shape[..], device)?,
             bias: Tensor::from_vec(bias, (1, outputs, 1, 1), device)?,
             padding: shape[3] / 2,
             stride,
-            groups: if depthwise { outputs } else { 1 },
+            groups,
             relu6,
         })
     }
