@@ -93,7 +93,9 @@ impl Block {
             .collect();
         let alone = Compute { pool: Pool::new(1), isa: compute.isa };
         compute.pool.run_chunks(&mut parts, 1, &|_, parts| {
-            parts.iter_mut().for_each(|part| self.part(&alone, narrow, side, part));
+            for part in parts {
+                self.part(&alone, narrow, side, part);
+            }
         });
     }
 
