@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::encoder::{Encoder, EncoderSpec, LayerNames, NormOrder, layer_norm, linear};
-use super::kernels::{Activation, Attention, Epilogue, LayerNorm, Linear, Mask};
+use super::encoder::{self, Encoder, EncoderSpec, LayerNames, NormOrder, attention, layer_norm, linear};
+use super::kernels::{Activation, Epilogue, LayerNorm, Linear, Mask};
 use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};
 use super::place::Place;
 use super::request::{InputError, Request};
@@ -55,11 +55,6 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn load(weights: &Weights, config: &Config, place: &Place) -> Result<Self, LoadError> {
         let width = config.dim;
-        if !width.is_multiple_of(config.n_heads * 16) {
-            let reason =
-                format!("{} heads for a width of {width}: a head must be a multiple of 16 wide", config.n_heads);
-            return Err(LoadError::config(reason));
-        }
         let activation = match config.activation.as_str() {
             "gelu" => Activation::Gelu,
             "relu" => Activation::Relu,
@@ -74,7 +69,7 @@ impl Network {
             layers: config.n_layers,
             width,
             hidden: config.hidden_dim,
-            attention: Attention { heads: config.n_heads, head_width: width / config.n_heads, mask: Mask::Full },
+            attention: attention(width, config.n_heads, Mask::Full)?,
             activation,
             order: NormOrder::Post,
             epsilon: EPSILON,
@@ -87,14 +82,13 @@ impl Network {
             },
             place: place.clone(),
         };
-        let labels = weights.shape("classifier.weight")?.first().copied().unwrap_or_default();
         Ok(Self {
             words,
             positions: weights.table(&positions)?,
             embedding_norm: layer_norm(weights, &format!("{embeddings}.LayerNorm"), width, EPSILON)?,
             encoder: Encoder::load(weights, "distilbert.transformer.layer", &spec)?,
             pre_classifier: linear(weights, "pre_classifier", width, width)?,
-            classifier: linear(weights, "classifier", labels, width)?,
+            classifier: encoder::classifier(weights, "classifier", width)?,
             width,
         })
     }

@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use super::dense::{Dense, Precision};
 use super::graph::GraphEncoder;
-use super::kernels::{Activation, Attention, Compute, Epilogue, LayerNorm, Linear, Quantised};
+use super::kernels::{Activation, Attention, Compute, Epilogue, LayerNorm, Linear, Mask, Quantised};
 use super::model::InferenceError;
 use super::place::Place;
+use super::source::LoadError;
 use super::weights::{Table, Weights, WeightsError};
 
 /// Where the layer norms are.
@@ -196,45 +197,58 @@ impl Layer {
     }
 }
 
-/// Packs a linear layer in fp32; without bias where there is none.
-pub(super) fn linear(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear, WeightsError> {
-    let Rows { table, bias } = Rows::load(weights, name, [outputs, inputs])?;
-    Ok(Linear::pack(outputs, inputs, &bias.unwrap_or_default(), |row, into| table.read(row, into)))
+/// Attention of so many heads over hidden states of that width.
+pub(super) fn attention(width: usize, heads: usize, mask: Mask) -> Result<Attention, LoadError> {
+    if heads == 0 || width == 0 || !width.is_multiple_of(16) || !(width / 16).is_multiple_of(heads) {
+        let reason = format!("{heads} heads for a width of {width}: a head must be a multiple of 16 wide");
+        return Err(LoadError::config(reason));
+    }
+    Ok(Attention { heads, head_width: width / heads, mask })
 }
 
-/// Packs one or more linear layers over the same input as one, of `outputs` each; without bias where there is none.
+/// Packs a linear layer in fp32.
+pub(super) fn linear(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear, WeightsError> {
+    let bias = weights.shaped(&format!("{name}.bias"), &[outputs])?;
+    pack(weights, name, [outputs, inputs], &bias)
+}
+
+/// As [`linear`], of a layer that has no bias.
+pub(super) fn projection(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear, WeightsError> {
+    pack(weights, name, [outputs, inputs], &[])
+}
+
+/// As [`linear`], of as many outputs (at least one) as there are in the file.
+pub(super) fn classifier(weights: &Weights, name: &str, inputs: usize) -> Result<Linear, WeightsError> {
+    // One at least, so that none is said to be wrong.
+    let outputs = weights.shape(&format!("{name}.weight"))?.first().copied().unwrap_or_default().max(1);
+    linear(weights, name, outputs, inputs)
+}
+
+fn pack(weights: &Weights, name: &str, [outputs, inputs]: [usize; 2], bias: &[f32]) -> Result<Linear, WeightsError> {
+    let table = matrix(weights, name, [outputs, inputs])?;
+    Ok(Linear::pack(outputs, inputs, bias, |row, into| table.read(row, into)))
+}
+
+/// Packs one or more linear layers over the same input as one, of `outputs` each.
 fn dense(
     weights: &Weights,
     names: &[String],
     [outputs, inputs]: [usize; 2],
     precision: Precision,
 ) -> Result<Dense, WeightsError> {
-    let parts = names.iter().map(|name| Rows::load(weights, name, [outputs, inputs])).collect::<Result<Vec<_>, _>>()?;
-    let bias: Vec<f32> = parts.iter().filter_map(|part| part.bias.as_deref()).flatten().copied().collect();
-    if !bias.is_empty() && bias.len() != names.len() * outputs {
-        let path = format!("{} or one fused with it", names[0]);
-        return Err(WeightsError::Missing { name: "bias".to_owned(), path });
-    }
+    let parts = names.iter().map(|name| matrix(weights, name, [outputs, inputs])).collect::<Result<Vec<_>, _>>()?;
+    let biases = names.iter().map(|name| weights.shaped(&format!("{name}.bias"), &[outputs]));
+    let bias = biases.collect::<Result<Vec<_>, _>>()?.concat();
     Ok(Dense::pack(precision, names.len() * outputs, inputs, &bias, |row, into| {
-        parts[row / outputs].table.read(row % outputs, into);
+        parts[row / outputs].read(row % outputs, into);
     }))
 }
 
-/// A linear layer as it is in the file.
-struct Rows {
-    table: Table,
-    bias: Option<Vec<f32>>,
-}
-
-impl Rows {
-    fn load(weights: &Weights, name: &str, [outputs, inputs]: [usize; 2]) -> Result<Self, WeightsError> {
-        let weight = format!("{name}.weight");
-        weights.expect_shape(&weight, &[outputs, inputs])?;
-        let table = weights.table(&weight)?;
-        let bias = format!("{name}.bias");
-        let bias = if weights.has(&bias) { Some(weights.shaped(&bias, &[outputs])?) } else { None };
-        Ok(Self { table, bias })
-    }
+/// The weights of a linear layer as they are in the file.
+fn matrix(weights: &Weights, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
+    let name = format!("{name}.weight");
+    weights.expect_shape(&name, &shape)?;
+    weights.table(&name)
 }
 
 /// Loads a layer norm.

@@ -23,6 +23,9 @@ const DUMMY: &str = "dummy_image_data";
 /// Prefix of the name of a sample picture.
 const SAMPLE_PREFIX: &str = "sample:";
 
+/// Longest side of a network's input: twice what the largest of the common ones take.
+pub(super) const MAX_INPUT_SIDE: usize = 1_024;
+
 /// Standard base64 with or without its padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -165,6 +168,22 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
+    /// Fails where no picture could be made so, or only in more memory than a picture is worth.
+    pub(super) fn checked(self) -> Result<Self, String> {
+        let Self { scale_to, side, mean, std, .. } = &self;
+        if !(1..=MAX_INPUT_SIDE).contains(side) || !(*side..=MAX_SIDE as usize).contains(scale_to) {
+            return Err(format!(
+                "pictures are scaled to {scale_to} pixels and cut to {side}; a side of 1 to {MAX_INPUT_SIDE}, out of no less \
+                 and at most {MAX_SIDE}, can be had"
+            ));
+        }
+        let usable = |std: &f32| std.is_normal() && *std > 0.0;
+        if !mean.iter().all(|mean| mean.is_finite()) || !std.iter().all(usable) {
+            return Err(format!("mean {mean:?} and standard deviation {std:?} of the channels: not usable numbers"));
+        }
+        Ok(self)
+    }
+
     /// Reads an image as a request states it.
     pub fn read(&self, text: &str) -> Result<Pixels, ImageError> {
         let text = text.trim();

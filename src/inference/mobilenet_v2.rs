@@ -68,14 +68,15 @@ impl Config {
         if interpolation != "bicubic" {
             return Err(LoadError::config(format!("interpolation \"{interpolation}\"; bicubic is known")));
         }
-        Ok(Preprocess {
+        let preprocess = Preprocess {
             // As timm: the crop is `crop_pct` of what the picture is scaled to.
             scale_to: (*height as f64 / crop_pct).floor() as usize,
             side: *height,
             rounding: CropRounding::HalfEven,
             mean: *mean,
             std: *std,
-        })
+        };
+        preprocess.checked().map_err(LoadError::config)
     }
 }
 

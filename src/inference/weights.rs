@@ -54,6 +54,12 @@ pub enum WeightsError {
         /// The shape that the configuration calls for.
         expected: Vec<usize>,
     },
+    /// The configuration calls for a tensor without numbers.
+    #[error("tensor `{name}` is empty, by the sizes in the configuration")]
+    Empty {
+        /// Which tensor.
+        name: String,
+    },
     /// A tensor has numbers of a kind that is not understood.
     #[error("tensor `{name}` holds {dtype:?}; f32, f16 and bf16 are supported")]
     Type {
@@ -181,9 +187,12 @@ impl Weights {
         self.vector(name)
     }
 
-    /// Fails unless the tensor has exactly this shape.
+    /// Fails unless the tensor has exactly this shape, and something in it.
     pub fn expect_shape(&self, name: &str, expected: &[usize]) -> Result<(), WeightsError> {
         let found = self.shape(name)?;
+        if expected.contains(&0) {
+            return Err(WeightsError::Empty { name: name.to_owned() });
+        }
         if found == expected {
             return Ok(());
         }

@@ -137,11 +137,12 @@ pub(super) fn preprocess(files: &Files, side: usize) -> Result<Preprocess, LoadE
         let reason = format!("pictures are scaled to {size} and cropped to {crop}, the network takes {side}");
         return Err(LoadError::config(reason));
     }
-    Ok(Preprocess {
+    let preprocess = Preprocess {
         scale_to: config.size.pixels(),
         side,
         rounding: CropRounding::Floor,
         mean: config.image_mean,
         std: config.image_std,
-    })
+    };
+    preprocess.checked().map_err(|reason| LoadError::Config { file: "preprocessor_config.json".to_owned(), reason })
 }

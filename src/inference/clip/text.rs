@@ -1,8 +1,8 @@
 //! CLIP's text tower: a causal transformer, read out where the text ends.
 
 use super::config::{TextConfig, activation};
-use crate::inference::encoder::{Encoder, EncoderSpec, LayerNames, NormOrder, layer_norm, linear};
-use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
+use crate::inference::encoder::{self, Encoder, EncoderSpec, LayerNames, NormOrder, attention, layer_norm};
+use crate::inference::kernels::{Epilogue, LayerNorm, Linear, Mask};
 use crate::inference::model::{Context, InferenceError, chunks};
 use crate::inference::place::Place;
 use crate::inference::source::LoadError;
@@ -44,13 +44,6 @@ impl TextTower {
         place: &Place,
     ) -> Result<Self, LoadError> {
         let width = config.hidden_size;
-        if !width.is_multiple_of(config.num_attention_heads * 16) {
-            let reason = format!(
-                "{} heads for a width of {width}: a head must be a multiple of 16 wide",
-                config.num_attention_heads
-            );
-            return Err(LoadError::config(reason));
-        }
         let positions = "text_model.embeddings.position_embedding.weight";
         weights.expect_shape(positions, &[config.max_position_embeddings, width])?;
         let words = weights.table("text_model.embeddings.token_embedding.weight")?;
@@ -59,11 +52,7 @@ impl TextTower {
             layers: config.num_hidden_layers,
             width,
             hidden: config.intermediate_size,
-            attention: Attention {
-                heads: config.num_attention_heads,
-                head_width: width / config.num_attention_heads,
-                mask: Mask::Causal,
-            },
+            attention: attention(width, config.num_attention_heads, Mask::Causal)?,
             activation: activation(&config.hidden_act)?,
             order: NormOrder::Pre,
             epsilon: config.layer_norm_eps,
@@ -75,7 +64,7 @@ impl TextTower {
             positions: weights.table(positions)?,
             encoder: Encoder::load(weights, "text_model.encoder.layers", &spec)?,
             final_norm: layer_norm(weights, "text_model.final_layer_norm", width, config.layer_norm_eps)?,
-            projection: linear(weights, "text_projection", projection, width)?,
+            projection: encoder::projection(weights, "text_projection", projection, width)?,
             width,
         })
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::config::{Config, VisionConfig, activation, preprocess};
 use super::text::LAYER_NAMES;
 use crate::inference::dense::Dense;
-use crate::inference::encoder::{Encoder, EncoderSpec, NormOrder, layer_norm, linear};
-use crate::inference::image::{Pixels, Preprocess};
-use crate::inference::kernels::{Attention, Epilogue, LayerNorm, Linear, Mask};
+use crate::inference::encoder::{self, Encoder, EncoderSpec, NormOrder, attention, layer_norm};
+use crate::inference::image::{MAX_INPUT_SIDE, Pixels, Preprocess};
+use crate::inference::kernels::{Epilogue, LayerNorm, Linear, Mask};
 use crate::inference::mobilenet_v2;
 use crate::inference::model::{Context, InferenceError};
 use crate::inference::place::Place;
@@ -34,7 +34,7 @@ impl PictureTower {
             return Ok(Self::Transformer(Box::new(tower), preprocess(files, config.vision.image_size)?));
         }
         let (backbone, preprocess) = loader.backbone(files)?;
-        let projection = linear(weights, "visual_projection", config.projection_dim, backbone.features())?;
+        let projection = encoder::projection(weights, "visual_projection", config.projection_dim, backbone.features())?;
         Ok(Self::Convolutional { backbone, preprocess, projection })
     }
 
@@ -100,9 +100,11 @@ impl VisionTransformer {
         let VisionConfig {
             hidden_size: width, num_attention_heads: heads, image_size: side, patch_size: patch, ..
         } = *config;
-        if !width.is_multiple_of(heads * 16) || patch == 0 || !side.is_multiple_of(patch) {
-            let reason =
-                format!("{heads} heads for a width of {width}, {patch} pixel patches for {side}: they don't divide it");
+        if !(1..=MAX_INPUT_SIDE).contains(&side) || patch == 0 || !side.is_multiple_of(patch) {
+            let reason = format!(
+                "patches of {patch} pixels for pictures of {side}: they must divide them, and a side of 1 to \
+                 {MAX_INPUT_SIDE} can be had"
+            );
             return Err(LoadError::config(reason));
         }
         let count = (side / patch) * (side / patch);
@@ -127,7 +129,7 @@ impl VisionTransformer {
             layers: config.num_hidden_layers,
             width,
             hidden: config.intermediate_size,
-            attention: Attention { heads, head_width: width / heads, mask: Mask::Full },
+            attention: attention(width, heads, Mask::Full)?,
             activation: activation(&config.hidden_act)?,
             order: NormOrder::Pre,
             epsilon,
@@ -142,7 +144,7 @@ impl VisionTransformer {
             pre_norm: layer_norm(weights, "vision_model.pre_layrnorm", width, epsilon)?,
             encoder: Encoder::load(weights, "vision_model.encoder.layers", &spec)?,
             post_norm: layer_norm(weights, "vision_model.post_layernorm", width, epsilon)?,
-            projection: linear(weights, "visual_projection", projection, width)?,
+            projection: encoder::projection(weights, "visual_projection", projection, width)?,
             width,
             side,
             patch,

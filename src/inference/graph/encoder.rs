@@ -149,7 +149,11 @@ impl Layer {
         let [up, down] = names.feed_forward.map(|part| format!("{prefix}.{part}"));
         let linear = |names: &[String], shape: [usize; 2]| linear(weights, names, shape, device);
         let norm = |part: &str| {
-            let tensor = |kind: &str| weights.tensor(&format!("{prefix}.{part}.{kind}"), device);
+            let tensor = |kind: &str| {
+                let name = format!("{prefix}.{part}.{kind}");
+                weights.expect_shape(&name, &[*width])?;
+                weights.tensor(&name, device)
+            };
             Ok(LayerNorm::new(tensor("weight")?, tensor("bias")?, f64::from(*epsilon)))
         };
         Ok(Self {

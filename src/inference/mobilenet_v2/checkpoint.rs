@@ -4,8 +4,8 @@ use crate::inference::weights::{Weights, WeightsError};
 
 /// Epsilon of timm's batch norms.
 const EPSILON: f32 = 1e-5;
-/// Stride of the first block of each stage.
-const STAGE_STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
+/// Stride of the first block of each stage, and how many blocks it has (table 2 of the paper).
+const STAGES: [[usize; 2]; 7] = [[1, 1], [2, 2], [2, 3], [2, 4], [1, 3], [2, 3], [1, 1]];
 
 /// A convolution with its batch norm multiplied in, padded so that a stride of 1 keeps the size of the picture.
 pub(in crate::inference) struct Convolution {
@@ -45,14 +45,12 @@ impl Features {
         let stem = Convolution { stride: 2, ..Convolution::load(weights, "conv_stem", "bn1", [3, 3])? };
         let mut channels = stem.outputs();
         let mut blocks = Vec::new();
-        for (stage, stage_stride) in STAGE_STRIDES.into_iter().enumerate() {
-            for index in 0.. {
+        for (stage, [stage_stride, count]) in STAGES.into_iter().enumerate() {
+            for index in 0..count {
                 let prefix = format!("blocks.{stage}.{index}");
-                if !weights.has(&format!("{prefix}.conv_dw.weight")) {
-                    break;
-                }
                 let stride = if index == 0 { stage_stride } else { 1 };
-                let block = InvertedResidual::load(weights, &prefix, channels, stride)?;
+                // The first stage has no expansion.
+                let block = InvertedResidual::load(weights, &prefix, channels, stride, stage > 0)?;
                 channels = block.project.outputs();
                 blocks.push(block);
             }
@@ -62,11 +60,16 @@ impl Features {
 }
 
 impl InvertedResidual {
-    fn load(weights: &Weights, prefix: &str, inputs: usize, stride: usize) -> Result<Self, WeightsError> {
+    fn load(
+        weights: &Weights,
+        prefix: &str,
+        inputs: usize,
+        stride: usize,
+        expands: bool,
+    ) -> Result<Self, WeightsError> {
         let name = |part: &str| format!("{prefix}.{part}");
         let load = |part, norm, shape| Convolution::load(weights, &name(part), &name(norm), shape);
-        // A depthwise separable block (the first stage) has no expansion, and its norms are counted from there.
-        let expands = weights.has(&name("conv_pwl.weight"));
+        // Norms are counted from the first convolution that there is.
         let (expand, norms, last) = if expands {
             (Some(load("conv_pw", "bn1", [inputs, 1])?), ["bn2", "bn3"], "conv_pwl")
         } else {

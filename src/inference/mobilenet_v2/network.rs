@@ -26,8 +26,7 @@ enum Trunk {
 impl Network {
     pub(in crate::inference) fn load(weights: &Weights, place: &Place) -> Result<Self, WeightsError> {
         let features = Features::load(weights)?;
-        let labels = weights.shape("classifier.weight")?.first().copied().unwrap_or_default().max(1);
-        let classifier = encoder::linear(weights, "classifier", labels, features.head.outputs())?;
+        let classifier = encoder::classifier(weights, "classifier", features.head.outputs())?;
         let trunk = match place {
             Place::Cpu(_) => Trunk::Kernels(KernelTrunk::pack(features)),
             Place::Candle(device) => Trunk::Graph(

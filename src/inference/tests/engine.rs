@@ -201,7 +201,7 @@ fn without_models_everything_is_answered_at_once() {
 }
 
 /// Puts a model into a hub's cache as if it had been fetched, or into a folder.
-fn copy_files(files: &Files, folder: &std::path::Path) {
+pub(super) fn copy_files(files: &Files, folder: &std::path::Path) {
     std::fs::create_dir_all(folder).unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         if let Some(bytes) = files.optional(name).unwrap() {

@@ -3,13 +3,14 @@
 //! `assets/goldens/full_size.py` says how, and made the expected outputs. The weights are written to a file and loaded as
 //! a checkpoint from the hub would be.
 
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use candle_core::Device;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::checkpoint::{self, Shapes, Sizes, begin};
 use crate::inference::clip::{TextConfig, TextTower, VisionConfig, VisionTransformer};
 use crate::inference::kernels::Isa;
 use crate::inference::model::Context;
@@ -54,31 +55,15 @@ fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// Writes a checkpoint with tensors of these names and shapes.
-fn checkpoint(folder: &Path, shapes: &[(String, Vec<usize>)]) -> Weights {
+fn write(folder: &Path, shapes: &Shapes) -> Weights {
     let path = folder.join("model.safetensors");
-    let mut header = Map::new();
-    let mut offset = 0;
-    for (name, shape) in shapes {
-        let end = offset + 4 * shape.iter().product::<usize>();
-        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
-        offset = end;
-    }
-    let header = serde_json::to_vec(&header).unwrap();
-    let mut file = BufWriter::new(std::fs::File::create(&path).unwrap());
-    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
-    file.write_all(&header).unwrap();
+    let mut file = begin(&path, shapes);
     for (name, shape) in shapes {
         let bytes: Vec<u8> = tensor(name, shape).into_iter().flat_map(f32::to_le_bytes).collect();
         file.write_all(&bytes).unwrap();
     }
     file.flush().unwrap();
     Weights::open(&path).unwrap()
-}
-
-/// Adds a layer with weight and bias.
-fn layer(shapes: &mut Vec<(String, Vec<usize>)>, name: &str, weight: &[usize]) {
-    shapes.push((format!("{name}.weight"), weight.to_vec()));
-    shapes.push((format!("{name}.bias"), vec![weight[0]]));
 }
 
 fn assert_close(found: &[f32], expected: &Value, what: &str) {
@@ -117,25 +102,9 @@ fn picture() -> Vec<f32> {
 
 #[test]
 fn distilbert_base() {
-    let mut shapes = Vec::new();
-    let embeddings = "distilbert.embeddings";
-    shapes.push((format!("{embeddings}.word_embeddings.weight"), vec![30_522, 768]));
-    shapes.push((format!("{embeddings}.position_embeddings.weight"), vec![512, 768]));
-    layer(&mut shapes, &format!("{embeddings}.LayerNorm"), &[768]);
-    for index in 0..6 {
-        let prefix = format!("distilbert.transformer.layer.{index}");
-        for part in ["q_lin", "k_lin", "v_lin", "out_lin"] {
-            layer(&mut shapes, &format!("{prefix}.attention.{part}"), &[768, 768]);
-        }
-        layer(&mut shapes, &format!("{prefix}.sa_layer_norm"), &[768]);
-        layer(&mut shapes, &format!("{prefix}.ffn.lin1"), &[3_072, 768]);
-        layer(&mut shapes, &format!("{prefix}.ffn.lin2"), &[768, 3_072]);
-        layer(&mut shapes, &format!("{prefix}.output_layer_norm"), &[768]);
-    }
-    layer(&mut shapes, "pre_classifier", &[768, 768]);
-    layer(&mut shapes, "classifier", &[2, 768]);
+    let shapes = checkpoint::distilbert(30_522, 512, 2, Sizes { width: 768, hidden: 3_072, layers: 6 });
     let folder = tempfile::tempdir().unwrap();
-    let weights = checkpoint(folder.path(), &shapes);
+    let weights = write(folder.path(), &shapes);
     let config = json!({
         "dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072, "max_position_embeddings": 512,
     });
@@ -161,37 +130,9 @@ fn distilbert_base() {
 
 #[test]
 fn mobilenet_v2_100() {
-    let mut shapes = Vec::new();
-    let mut convolution = |name: &str, norm: &str, weight: [usize; 4]| {
-        shapes.push((format!("{name}.weight"), weight.to_vec()));
-        for part in ["weight", "bias", "running_mean", "running_var"] {
-            shapes.push((format!("{norm}.{part}"), vec![weight[0]]));
-        }
-    };
-    convolution("conv_stem", "bn1", [32, 3, 3, 3]);
-    let mut inputs = 32;
-    // Table 2 of the paper: expansion, channels, repeats.
-    for (stage, [expansion, outputs, repeats]) in
-        [[1, 16, 1], [6, 24, 2], [6, 32, 3], [6, 64, 4], [6, 96, 3], [6, 160, 3], [6, 320, 1]].into_iter().enumerate()
-    {
-        for index in 0..repeats {
-            let name = |part: &str| format!("blocks.{stage}.{index}.{part}");
-            let wide = inputs * expansion;
-            if expansion == 1 {
-                convolution(&name("conv_dw"), &name("bn1"), [wide, 1, 3, 3]);
-                convolution(&name("conv_pw"), &name("bn2"), [outputs, wide, 1, 1]);
-            } else {
-                convolution(&name("conv_pw"), &name("bn1"), [wide, inputs, 1, 1]);
-                convolution(&name("conv_dw"), &name("bn2"), [wide, 1, 3, 3]);
-                convolution(&name("conv_pwl"), &name("bn3"), [outputs, wide, 1, 1]);
-            }
-            inputs = outputs;
-        }
-    }
-    convolution("conv_head", "bn2", [1_280, 320, 1, 1]);
-    layer(&mut shapes, "classifier", &[1_000, 1_280]);
+    let shapes = checkpoint::mobilenet(32, [16, 24, 32, 64, 96, 160, 320], 1_280, 6, 1_000);
     let folder = tempfile::tempdir().unwrap();
-    let weights = checkpoint(folder.path(), &shapes);
+    let weights = write(folder.path(), &shapes);
     let context = Context::new(2);
     // More pictures than threads: some go through apart, the last one on all threads.
     let pictures = [picture(), vec![0.0; 224 * 224 * 3], picture()];
@@ -207,31 +148,11 @@ fn mobilenet_v2_100() {
     }
 }
 
-/// The layers of a tower.
-fn tower(shapes: &mut Vec<(String, Vec<usize>)>, prefix: &str, width: usize) {
-    for index in 0..12 {
-        let name = |part: &str| format!("{prefix}.encoder.layers.{index}.{part}");
-        for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            layer(shapes, &name(&format!("self_attn.{part}")), &[width, width]);
-        }
-        layer(shapes, &name("layer_norm1"), &[width]);
-        layer(shapes, &name("layer_norm2"), &[width]);
-        layer(shapes, &name("mlp.fc1"), &[4 * width, width]);
-        layer(shapes, &name("mlp.fc2"), &[width, 4 * width]);
-    }
-}
-
 #[test]
 fn clip_vit_base_patch32_texts() {
-    let mut shapes = vec![
-        ("text_model.embeddings.token_embedding.weight".to_owned(), vec![49_408, 512]),
-        ("text_model.embeddings.position_embedding.weight".to_owned(), vec![77, 512]),
-        ("text_projection.weight".to_owned(), vec![512, 512]),
-    ];
-    tower(&mut shapes, "text_model", 512);
-    layer(&mut shapes, "text_model.final_layer_norm", &[512]);
+    let shapes = checkpoint::clip_text(49_408, 77, 512, Sizes { width: 512, hidden: 2_048, layers: 12 });
     let folder = tempfile::tempdir().unwrap();
-    let weights = checkpoint(folder.path(), &shapes);
+    let weights = write(folder.path(), &shapes);
     let load = |place: Place| TextTower::load(&weights, &TextConfig::default(), 512, &place).unwrap();
     let cases = GOLDEN["clip"]["cases"].as_array().unwrap();
     let texts: Vec<Vec<u32>> = cases
@@ -252,17 +173,9 @@ fn clip_vit_base_patch32_texts() {
 
 #[test]
 fn clip_vit_base_patch32_pictures() {
-    let mut shapes = vec![
-        ("vision_model.embeddings.class_embedding".to_owned(), vec![768]),
-        ("vision_model.embeddings.patch_embedding.weight".to_owned(), vec![768, 3, 32, 32]),
-        ("vision_model.embeddings.position_embedding.weight".to_owned(), vec![50, 768]),
-        ("visual_projection.weight".to_owned(), vec![512, 768]),
-    ];
-    tower(&mut shapes, "vision_model", 768);
-    layer(&mut shapes, "vision_model.pre_layrnorm", &[768]);
-    layer(&mut shapes, "vision_model.post_layernorm", &[768]);
+    let shapes = checkpoint::clip_vision(49, 32, 512, Sizes { width: 768, hidden: 3_072, layers: 12 });
     let folder = tempfile::tempdir().unwrap();
-    let weights = checkpoint(folder.path(), &shapes);
+    let weights = write(folder.path(), &shapes);
     let load = |place: Place| VisionTransformer::load(&weights, &VisionConfig::default(), 512, &place).unwrap();
     let picture = picture();
     for place in [Place::default(), Place::Candle(Device::Cpu)] {
