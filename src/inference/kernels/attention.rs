@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::activation::Activation;
 use super::shared::SharedMut;
-use super::tile::{PANEL, Plain, Tile, TileKernel, next_rows};
+use super::tile::{PANEL, Plain, Tile, TileKernel, tiles};
 use super::{Compute, Isa};
 
 /// Who may look at whom.
@@ -125,9 +125,7 @@ impl Run<'_> {
             ahead_step: 0,
         };
         let step = K::PANELS * PANEL;
-        let mut query = 0;
-        while query < length {
-            let rows = next_rows(length - query, K::ROWS);
+        for (query, rows) in tiles(0..length, K::ROWS) {
             // No row of this tile sees a token from here on.
             let seen = if mask == Mask::Causal { query + rows } else { length };
             for column in (0..seen).step_by(step) {
@@ -166,7 +164,6 @@ impl Run<'_> {
                 // multiple of 16) of this head; the output's columns of this head and these rows are this task's alone.
                 unsafe { K::tile(rows, &tile) };
             }
-            query += rows;
         }
     }
 }

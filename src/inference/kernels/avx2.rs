@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::{Activation, ERF_DENOMINATOR, ERF_NUMERATOR, ERF_ONE_FROM};
+use super::cache::LINE_BYTES;
 use super::depthwise::Row;
 use super::tile::{PANEL, Tile, TileKernel};
 
@@ -14,69 +15,153 @@ pub(super) struct Avx2;
 impl TileKernel for Avx2 {
     const ROWS: usize = 6;
     const PANELS: usize = 1;
-    const DEPTH: usize = 512;
+    // A panel of B is then larger than the first-level cache, which costs less than to go over C once more.
+    const DEPTH: usize = 768;
 
     unsafe fn tile(rows: usize, tile: &Tile) {
-        // SAFETY: the caller's promises are those of `tile` below.
-        unsafe {
-            match rows {
-                1 => rows_of::<1>(tile),
-                2 => rows_of::<2>(tile),
-                3 => rows_of::<3>(tile),
-                4 => rows_of::<4>(tile),
-                5 => rows_of::<5>(tile),
-                _ => rows_of::<6>(tile),
+        macro_rules! by_rows {
+            ($($rows:literal)*) => {
+                match rows {
+                    $($rows if tile.b_stride != PANEL => rows_of::<$rows, false, 0>(tile),
+                    $rows if tile.ahead_step * STEPS <= LINE_BYTES => rows_of::<$rows, true, 1>(tile),
+                    $rows => rows_of::<$rows, true, STEPS>(tile),)*
+                    _ => debug_assert!(false, "a tile of {rows} rows"),
+                }
+            };
+        }
+        // SAFETY: the caller's promises are those of `rows_of`.
+        unsafe { by_rows!(1 2 3 4 5 6) }
+    }
+}
+
+/// Steps of the depth in a turn of the loop. Where another thread shares the core, each instruction beside the products
+/// takes away from them.
+const STEPS: usize = 4;
+
+/// `PACKED` where one step of B follows the other; `AHEAD` lines are brought near in each turn (a condition within the
+/// loop would cost registers).
+///
+/// # Safety
+/// As for [`TileKernel::tile`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn rows_of<const ROWS: usize, const PACKED: bool, const AHEAD: usize>(tile: &Tile) {
+    let b_stride = if PACKED { PANEL } else { tile.b_stride };
+    // SAFETY: rows below `ROWS`, depth below `depth`, whole panels of B and bias, and masked columns of C and of the
+    // residual: the extents the caller promises. The prefetches read nothing.
+    unsafe {
+        // Rows of C are far apart: nothing else brings them near before they are wanted.
+        for row in 0..ROWS {
+            _mm_prefetch::<_MM_HINT_T0>(tile.c.wrapping_add(row * tile.c_stride).cast());
+        }
+        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
+        let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
+        for _ in 0..tile.depth / STEPS {
+            for k in 0..STEPS {
+                step(&mut sums, a.wrapping_add(k), tile.a_stride, b.wrapping_add(k * b_stride));
             }
+            for k in 0..AHEAD {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_byte_add(k * tile.ahead_step).cast());
+            }
+            a = a.wrapping_add(STEPS);
+            b = b.wrapping_add(STEPS * b_stride);
+            ahead = ahead.wrapping_byte_add(STEPS * tile.ahead_step);
+        }
+        for k in 0..tile.depth % STEPS {
+            step(&mut sums, a.wrapping_add(k), tile.a_stride, b.wrapping_add(k * b_stride));
+        }
+        // Into memory before they are gone through in a loop: whatever is indexed there is kept in memory from the start,
+        // and the sums must not be.
+        let mut finished = [[_mm256_setzero_ps(); 2]; ROWS];
+        for (finished, sum) in finished.iter_mut().zip(&sums) {
+            for (finished, sum) in finished.iter_mut().zip(sum) {
+                _mm256_storeu_ps(std::ptr::from_mut(finished).cast(), *sum);
+            }
+        }
+        finish(&finished, tile);
+    }
+}
+
+/// Bias, scale, activation and residual, and into C with them.
+///
+/// # Safety
+/// As for [`TileKernel::tile`].
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn finish(sums: &[[__m256; 2]], tile: &Tile) {
+    // SAFETY: as above.
+    unsafe {
+        let bias = if tile.first && !tile.bias.is_null() {
+            [_mm256_loadu_ps(tile.bias), _mm256_loadu_ps(tile.bias.add(8))]
+        } else {
+            [_mm256_setzero_ps(); 2]
+        };
+        let scale = _mm256_set1_ps(tile.scale);
+        let masks = [columns_mask(tile.columns.min(8)), columns_mask(tile.columns.saturating_sub(8))];
+        // A loop for each activation, so that none has to find out which.
+        macro_rules! rows {
+            ($activation:expr) => {
+                for (row, sums) in sums.iter().enumerate() {
+                    let c = tile.c.wrapping_add(row * tile.c_stride);
+                    let mut values = [_mm256_add_ps(sums[0], bias[0]), _mm256_add_ps(sums[1], bias[1])];
+                    if !tile.first {
+                        values = add(values, c, masks);
+                    }
+                    if tile.last {
+                        values = values.map(|value| activate(_mm256_mul_ps(value, scale), $activation));
+                        if !tile.residual.is_null() {
+                            values = add(values, tile.residual.wrapping_add(row * tile.residual_stride), masks);
+                        }
+                    }
+                    if tile.columns >= PANEL {
+                        _mm256_storeu_ps(c, values[0]);
+                        _mm256_storeu_ps(c.add(8), values[1]);
+                    } else {
+                        _mm256_maskstore_ps(c, masks[0], values[0]);
+                        _mm256_maskstore_ps(c.wrapping_add(8), masks[1], values[1]);
+                    }
+                }
+            };
+        }
+        match tile.activation {
+            Activation::None => rows!(Activation::None),
+            Activation::Relu => rows!(Activation::Relu),
+            Activation::Relu6 => rows!(Activation::Relu6),
+            Activation::Gelu => rows!(Activation::Gelu),
+            Activation::QuickGelu => rows!(Activation::QuickGelu),
         }
     }
 }
 
+/// Adds the numbers from `from` on, as far as the masks go.
+///
 /// # Safety
-/// As for [`TileKernel::tile`].
+/// They can be read.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn rows_of<const ROWS: usize>(tile: &Tile) {
-    // SAFETY: rows below `ROWS`, depth below `depth`, whole panels of B and bias, and masked columns of C and of the
-    // residual: the extents the caller promises. The prefetch reads nothing.
+#[inline]
+unsafe fn add(values: [__m256; 2], from: *const f32, masks: [__m256i; 2]) -> [__m256; 2] {
+    // SAFETY: as above.
     unsafe {
-        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
-        let mut b = tile.b;
-        for k in 0..tile.depth {
-            let b0 = _mm256_loadu_ps(b);
-            let b1 = _mm256_loadu_ps(b.add(8));
-            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(256).cast());
-            for (row, sum) in sums.iter_mut().enumerate() {
-                let a = _mm256_broadcast_ss(&*tile.a.add(row * tile.a_stride + k));
-                sum[0] = _mm256_fmadd_ps(a, b0, sum[0]);
-                sum[1] = _mm256_fmadd_ps(a, b1, sum[1]);
-            }
-            b = b.wrapping_add(tile.b_stride);
-        }
-        for half in 0..2 {
-            let columns = tile.columns.saturating_sub(8 * half).min(8);
-            if columns == 0 {
-                break;
-            }
-            let mask = columns_mask(columns);
-            let bias = if tile.first && !tile.bias.is_null() {
-                _mm256_loadu_ps(tile.bias.add(8 * half))
-            } else {
-                _mm256_setzero_ps()
-            };
-            for (row, sum) in sums.iter().enumerate() {
-                let c = tile.c.add(row * tile.c_stride + 8 * half);
-                let mut value = _mm256_add_ps(sum[half], bias);
-                if !tile.first {
-                    value = _mm256_add_ps(value, _mm256_maskload_ps(c, mask));
-                }
-                if tile.last {
-                    value = activate(_mm256_mul_ps(value, _mm256_set1_ps(tile.scale)), tile.activation);
-                    if !tile.residual.is_null() {
-                        let residual = tile.residual.add(row * tile.residual_stride + 8 * half);
-                        value = _mm256_add_ps(value, _mm256_maskload_ps(residual, mask));
-                    }
-                }
-                if columns == 8 { _mm256_storeu_ps(c, value) } else { _mm256_maskstore_ps(c, mask, value) }
-            }
+        [
+            _mm256_add_ps(values[0], _mm256_maskload_ps(from, masks[0])),
+            _mm256_add_ps(values[1], _mm256_maskload_ps(from.wrapping_add(8), masks[1])),
+        ]
+    }
+}
+
+/// One step of the depth: a number of each row of A times 16 of B.
+///
+/// # Safety
+/// Sixteen numbers can be read at `b`, and one at `a` and at each `a_stride` behind it, for every row.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn step<const ROWS: usize>(sums: &mut [[__m256; 2]; ROWS], a: *const f32, a_stride: usize, b: *const f32) {
+    // SAFETY: as above.
+    unsafe {
+        let (left, right) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let a = _mm256_broadcast_ss(&*a.add(row * a_stride));
+            sum[0] = _mm256_fmadd_ps(a, left, sum[0]);
+            sum[1] = _mm256_fmadd_ps(a, right, sum[1]);
         }
     }
 }
@@ -218,67 +303,87 @@ pub(super) fn softmax(row: &mut [f32]) {
     }
 }
 
+/// Pixels of a depthwise convolution that are computed together, so that each of the input is read once for all of them.
+const PIXELS: usize = 4;
+
 /// One output row of a depthwise 3×3 convolution, channels in steps of 8; see `depthwise` for the layout.
 ///
 /// # Panics
-/// When a slice has another length than [`Row`] says or `channels` is not a multiple of 8.
+/// When a slice has another length than [`Row`] says, `channels` is not a multiple of 8 or the stride is not 1 or 2.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn depthwise_row(row: &Row<'_>, output: &mut [f32]) {
-    let zero = _mm256_setzero_ps();
-    let six = _mm256_set1_ps(6.0);
-    let channels = row.channels;
-    assert!(channels.is_multiple_of(8) && output.len() == row.out_width * channels);
+    match row.stride {
+        1 => strided::<1, { PIXELS + 2 }>(row, output),
+        2 => strided::<2, { 2 * PIXELS + 1 }>(row, output),
+        stride => unreachable!("a depthwise convolution of stride {stride}"),
+    }
+}
+
+/// `COLUMNS` of the input go into [`PIXELS`] of the output. All channels of some pixels before the next ones: half a cache
+/// line of each pixel of a row would have to be read twice.
+#[target_feature(enable = "avx2,fma")]
+fn strided<const STRIDE: usize, const COLUMNS: usize>(row: &Row<'_>, output: &mut [f32]) {
+    let (zero, six) = (_mm256_setzero_ps(), _mm256_set1_ps(6.0));
+    let Row { channels, width, out_width, pad, .. } = *row;
+    assert!(channels.is_multiple_of(8) && output.len() == out_width * channels);
     assert!(row.weights.len() == 9 * channels && row.bias.len() == channels);
-    assert!(row.inputs.iter().flatten().all(|input| input.len() == row.width * channels));
-    for channel in (0..channels).step_by(8) {
-        // SAFETY: the weights have nine times `channels` numbers, the bias `channels`, and `channel + 8 <= channels`.
-        let (mut weights, bias) = unsafe {
-            let mut weights = [zero; 9];
-            for (tap, weight) in weights.iter_mut().enumerate() {
-                *weight = _mm256_loadu_ps(row.weights.as_ptr().add(tap * channels + channel));
-            }
-            (weights, _mm256_loadu_ps(row.bias.as_ptr().add(channel)))
-        };
-        // A row outside the picture gets zero weights and some valid pointer.
-        let Some(inside) = row.inputs.iter().flatten().next().copied() else { return };
-        let mut inputs = [inside; 3];
-        for (y, input) in row.inputs.iter().enumerate() {
-            match input {
-                Some(input) => inputs[y] = input,
-                None => weights[3 * y..3 * y + 3].fill(zero),
-            }
+    assert!(row.inputs.iter().flatten().all(|input| input.len() == width * channels));
+    let finish = |sum: __m256| _mm256_min_ps(_mm256_max_ps(sum, zero), six);
+    // The rows within the picture, each with the place of its weights.
+    let mut inside = [(0, row.weights); 3];
+    let mut count = 0;
+    for (y, input) in row.inputs.iter().enumerate() {
+        if let Some(input) = input {
+            inside[count] = (3 * y * channels, *input);
+            count += 1;
         }
-        for x in 0..row.out_width {
-            let left = (x * row.stride) as isize - row.pad as isize;
-            let mut sums = [bias, zero, zero];
-            // SAFETY: each tap reads 8 numbers of pixel `column`, `0 <= column < width`, in a row of width × channels;
-            // the store is to pixel `x < out_width` of the output row.
+    }
+    let mut x = 0;
+    while x < out_width {
+        let left = (x * STRIDE) as isize - pad as isize;
+        let together = left >= 0 && left as usize + COLUMNS <= width && x + PIXELS <= out_width;
+        for channel in (0..channels).step_by(8) {
+            // SAFETY: the weights have nine times `channels` numbers, the bias `channels`, and `channel + 8 <= channels`.
+            // Each tap reads 8 numbers of a pixel in a row of width × channels, which `together` says of all of them or is
+            // asked of each; the stores are to pixels below `out_width` of the output row.
             unsafe {
-                if left >= 0 && left + 2 < row.width as isize {
-                    let offset = left as usize * channels + channel;
-                    for tap in 0..3 {
-                        for y in 0..3 {
-                            let pixel = _mm256_loadu_ps(inputs[y].as_ptr().add(offset + tap * channels));
-                            sums[y] = _mm256_fmadd_ps(weights[3 * y + tap], pixel, sums[y]);
+                let weight = |place: usize| _mm256_loadu_ps(row.weights.as_ptr().add(place + channel));
+                let bias = _mm256_loadu_ps(row.bias.as_ptr().add(channel));
+                let to = output.as_mut_ptr().add(x * channels + channel);
+                if together {
+                    let mut sums = [bias; PIXELS];
+                    for (place, input) in &inside[..count] {
+                        let weights = [weight(*place), weight(place + channels), weight(place + 2 * channels)];
+                        let from = input.as_ptr().add(left as usize * channels + channel);
+                        let mut columns = [zero; COLUMNS];
+                        for (index, column) in columns.iter_mut().enumerate() {
+                            *column = _mm256_loadu_ps(from.add(index * channels));
                         }
-                    }
-                } else {
-                    for tap in 0..3 {
-                        let column = left + tap as isize;
-                        if (0..row.width as isize).contains(&column) {
-                            for y in 0..3 {
-                                let offset = column as usize * channels + channel;
-                                let pixel = _mm256_loadu_ps(inputs[y].as_ptr().add(offset));
-                                sums[y] = _mm256_fmadd_ps(weights[3 * y + tap], pixel, sums[y]);
+                        for (pixel, sum) in sums.iter_mut().enumerate() {
+                            for (tap, weight) in weights.iter().enumerate() {
+                                *sum = _mm256_fmadd_ps(*weight, columns[pixel * STRIDE + tap], *sum);
                             }
                         }
                     }
+                    for (pixel, sum) in sums.into_iter().enumerate() {
+                        _mm256_storeu_ps(to.add(pixel * channels), finish(sum));
+                    }
+                } else {
+                    let mut sum = bias;
+                    for (place, input) in &inside[..count] {
+                        for tap in 0..3 {
+                            let column = left + tap as isize;
+                            if (0..width as isize).contains(&column) {
+                                let pixel = _mm256_loadu_ps(input.as_ptr().add(column as usize * channels + channel));
+                                sum = _mm256_fmadd_ps(weight(place + tap * channels), pixel, sum);
+                            }
+                        }
+                    }
+                    _mm256_storeu_ps(to, finish(sum));
                 }
-                let sum = _mm256_add_ps(sums[0], _mm256_add_ps(sums[1], sums[2]));
-                let value = _mm256_min_ps(_mm256_max_ps(sum, zero), six);
-                _mm256_storeu_ps(output.as_mut_ptr().add(x * channels + channel), value);
             }
         }
+        x += if together { PIXELS } else { 1 };
     }
 }
 

@@ -6,6 +6,9 @@
 
 use std::sync::LazyLock;
 
+/// Bytes of a cache line on every processor that has a kernel of its own here.
+pub(super) const LINE_BYTES: usize = 64;
+
 /// Bytes of the second-level cache of a core; a small one where it is not known.
 pub(super) fn second_level() -> usize {
     const SMALL: usize = 512 * 1024;
@@ -26,33 +29,42 @@ pub(super) fn second_level() -> usize {
 }
 
 /// The next group of panels, handed out in as many parts as this group has tiles.
-pub(super) struct Ahead<'a, T> {
-    next: &'a [T],
-    panels: usize,
+pub(super) struct Ahead<T> {
+    /// Where the next part begins, and how many lines of its panel are wanted from there on.
+    part: *const T,
+    left: usize,
     /// Lines from one panel to the next, and how many of them are wanted.
     panel: usize,
     depth: usize,
-    tiles: usize,
-    handed_out: usize,
+    /// Lines in a part.
+    lines: usize,
+    /// Bytes of a part for each step of a tile.
+    step: usize,
 }
 
-impl<'a, T> Ahead<'a, T> {
+impl<T> Ahead<T> {
     /// `next` begins with the next group, which has `panels`, each `panel` lines apart, of which `depth` are wanted.
-    pub(super) fn new(next: &'a [T], [panels, panel, depth]: [usize; 3], tiles: usize) -> Self {
-        Self { next, panels, panel, depth, tiles: tiles.max(1), handed_out: 0 }
+    pub(super) fn new(next: &[T], [panels, panel, depth]: [usize; 3], tiles: usize) -> Self {
+        // No part goes from one panel into the next, but where there is only one tile for all of them.
+        let lines = if tiles < panels { panels * depth } else { depth.div_ceil(tiles / panels) };
+        let step = if next.is_empty() { 0 } else { (size_of::<T>() * lines).div_ceil(depth.max(1)) };
+        Self { part: next.as_ptr(), left: depth, panel, depth, lines, step }
     }
 
     /// Where the next part begins, and how many bytes of it each of `depth` steps of a tile should bring. (Parts need not
     /// lie in `next` to their end: they are only brought near.)
     pub(super) fn part(&mut self) -> (*const T, usize) {
-        let Self { next, panels, panel, depth, tiles, .. } = *self;
-        if next.is_empty() {
-            return (next.as_ptr(), 0);
-        }
-        let part = panels * self.handed_out;
-        let line = part / tiles * panel + part % tiles * depth / tiles;
-        self.handed_out += 1;
-        (next.as_ptr().wrapping_add(line), (size_of::<T>() * panels).div_ceil(tiles))
+        let part = self.part;
+        let lines = if self.lines < self.left {
+            self.left -= self.lines;
+            self.lines
+        } else {
+            let to_next_panel = self.left + self.panel - self.depth;
+            self.left = self.depth;
+            to_next_panel
+        };
+        self.part = part.wrapping_add(lines);
+        (part, self.step)
     }
 }
 

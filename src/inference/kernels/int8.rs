@@ -25,7 +25,7 @@ use super::activation::Activation;
 use super::cache::{Ahead, second_level};
 use super::linear::{Epilogue, PARALLEL_FROM};
 use super::shared::SharedMut;
-use super::tile::{PANEL, next_rows};
+use super::tile::{PANEL, tiles};
 use super::{Compute, Isa};
 
 /// Inputs in one 32-bit lane of a panel.
@@ -354,11 +354,8 @@ impl<K: Kernel> Product<'_, K> {
             for group in groups.clone() {
                 let column = group * K::PANELS * PANEL;
                 let next = lines.get((group + 1) * K::PANELS * quads..).unwrap_or_default();
-                let tiles = (bottom - top).div_ceil(K::ROWS);
-                let mut ahead = Ahead::new(next, [K::PANELS, quads, quads], tiles);
-                let mut row = top;
-                while row < bottom {
-                    let height = next_rows(bottom - row, K::ROWS);
+                let mut ahead = Ahead::new(next, [K::PANELS, quads, quads], (bottom - top).div_ceil(K::ROWS));
+                for (row, height) in tiles(top..bottom, K::ROWS) {
                     let (ahead, ahead_step) = ahead.part();
                     let tile = Tile {
                         quads,
@@ -383,7 +380,6 @@ impl<K: Kernel> Product<'_, K> {
                     // `column + columns <= outputs`; lines and what belongs to columns are padded to whole panels. Each
                     // task has its own rows or its own columns of y.
                     unsafe { K::tile(height, &tile) };
-                    row += height;
                 }
             }
             top = bottom;

@@ -7,7 +7,7 @@
 use super::activation::Activation;
 use super::cache::{Ahead, second_level};
 use super::shared::SharedMut;
-use super::tile::{PANEL, Plain, Tile, TileKernel, next_rows};
+use super::tile::{PANEL, Plain, Tile, TileKernel, tiles};
 use super::{Compute, Isa};
 
 /// Below this many multiplications a second thread costs more than it brings.
@@ -178,40 +178,40 @@ impl Product<'_> {
                 for group in groups.clone() {
                     let column = group * K::PANELS * PANEL;
                     let next = self.layer.lines.get((group + 1) * K::PANELS * inputs + start..).unwrap_or_default();
-                    let tiles = (bottom - top).div_ceil(K::ROWS);
-                    let mut ahead = Ahead::new(next, [K::PANELS, inputs, depth], tiles);
-                    let mut row = top;
-                    while row < bottom {
-                        let height = next_rows(bottom - row, K::ROWS);
+                    let mut ahead = Ahead::new(next, [K::PANELS, inputs, depth], (bottom - top).div_ceil(K::ROWS));
+                    let mut tile = Tile {
+                        depth,
+                        a: block.as_ptr(),
+                        a_stride: stride,
+                        b: self.layer.lines[group * K::PANELS * inputs + start..].as_ptr().cast(),
+                        b_stride: PANEL,
+                        b_panel: PANEL * inputs,
+                        c: self.y.pointer(top * outputs + column),
+                        c_stride: outputs,
+                        columns: (outputs - column).min(K::PANELS * PANEL),
+                        first: start == 0,
+                        last: start + depth == inputs,
+                        bias: self.layer.bias[column..].as_ptr(),
+                        scale: 1.0,
+                        activation: self.activation,
+                        residual: std::ptr::null(),
+                        residual_stride: outputs,
+                        ahead: std::ptr::null(),
+                        ahead_step: 0,
+                    };
+                    for (row, height) in tiles(top..bottom, K::ROWS) {
                         let (ahead, ahead_step) = ahead.part();
-                        let tile = Tile {
-                            depth,
-                            a: block[(row - top) * stride..].as_ptr(),
-                            a_stride: stride,
-                            b: self.layer.lines[group * K::PANELS * inputs + start..].as_ptr().cast(),
-                            b_stride: PANEL,
-                            b_panel: PANEL * inputs,
-                            c: self.y.pointer(row * outputs + column),
-                            c_stride: outputs,
-                            columns: (outputs - column).min(K::PANELS * PANEL),
-                            first: start == 0,
-                            last: start + depth == inputs,
-                            bias: self.layer.bias[column..].as_ptr(),
-                            scale: 1.0,
-                            activation: self.activation,
-                            residual: self
-                                .residual
-                                .map_or(std::ptr::null(), |residual| residual[row * outputs + column..].as_ptr()),
-                            residual_stride: outputs,
-                            ahead: ahead.cast(),
-                            ahead_step,
-                        };
+                        tile.a = block[(row - top) * stride..].as_ptr();
+                        tile.c = self.y.pointer(row * outputs + column);
+                        if let Some(residual) = self.residual {
+                            tile.residual = residual[row * outputs + column..].as_ptr();
+                        }
+                        (tile.ahead, tile.ahead_step) = (ahead.cast(), ahead_step);
                         // SAFETY: `forward` chose `K` by what the processor has and checked that x, y and residual hold
                         // all rows; `row + height <= rows`, `start + depth <= inputs` and `column + columns <= outputs`;
                         // lines and bias are padded to whole panels, and a
                         // block has all its rows in `copy` or in x. Each task has its own rows or its own columns of y.
                         unsafe { K::tile(height, &tile) };
-                        row += height;
                     }
                 }
             }

@@ -2,6 +2,8 @@
 //!
 //! Here is what a tile is and its plain version; `avx2` and `avx512` hold the vector ones.
 
+use std::ops::Range;
+
 use super::activation::Activation;
 
 /// Columns of a panel: one AVX-512 register, two AVX2 registers.
@@ -60,9 +62,12 @@ pub(super) trait TileKernel {
     unsafe fn tile(rows: usize, tile: &Tile);
 }
 
-/// Height of the next tile so that `left` rows split evenly: 16 rows are 6, 5 and 5 and not 6, 6 and 4.
-pub(super) fn next_rows(left: usize, most: usize) -> usize {
-    left.div_ceil(left.div_ceil(most))
+/// Rows cut evenly into tiles of at most `most`, each as its first row and its height: 16 rows are 6, 5 and 5 and not 6, 6
+/// and 4.
+pub(super) fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.len().div_ceil(most);
+    let (height, higher) = (rows.len() / count.max(1), rows.len() % count.max(1));
+    (0..count).map(move |index| (rows.start + index * height + index.min(higher), height + usize::from(index < higher)))
 }
 
 /// Portable code; the compiler vectorises it for whatever the target has.

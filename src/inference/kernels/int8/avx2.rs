@@ -93,12 +93,18 @@ fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn rows_of<const ROWS: usize>(tile: &Tile<i16>) {
     // SAFETY: rows below `ROWS`, quads below `quads`, whole lines of B, whole panels of what belongs to columns, and
-    // masked columns of C and of the residual: the extents the caller promises. The prefetch reads nothing.
+    // masked columns of C and of the residual: the extents the caller promises. The prefetches read nothing.
     unsafe {
+        // Rows of C are far apart: nothing else brings them near before they are wanted.
+        for row in 0..ROWS {
+            _mm_prefetch::<_MM_HINT_T0>(tile.c.wrapping_add(row * tile.c_stride).cast());
+        }
         let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+        let mut ahead = tile.ahead;
         for quad in 0..tile.quads {
             let line = tile.b.add(quad).cast::<__m256i>();
-            _mm_prefetch::<_MM_HINT_T0>(tile.b.wrapping_add(quad + 8).cast());
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            ahead = ahead.wrapping_byte_add(tile.ahead_step);
             let halves = [_mm256_loadu_si256(line), _mm256_loadu_si256(line.add(1))];
             let even = halves.map(|weights| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights)));
             let odd = halves.map(|weights| _mm256_srai_epi16::<8>(weights));
