@@ -72,6 +72,14 @@ bench-inference *ARGS:
     target/bench/venv/bin/python benches/inference/models.py target/bench/models
     target/bench/venv/bin/python benches/inference/compare.py --models target/bench/models --out target/bench/inference.json {{ARGS}}
 
+# What serving costs: a worker over HTTP beside its own engine, full-size DistilBERT and sentences of all lengths
+bench-http *ARGS:
+    cargo build --release
+    test -d target/bench/venv || python3 -m venv target/bench/venv
+    target/bench/venv/bin/pip install --quiet -r benches/inference/requirements.txt
+    target/bench/venv/bin/python benches/inference/models.py target/bench/models
+    target/bench/venv/bin/python benches/inference/http.py --models target/bench/models {{ARGS}}
+
 # What the path through the coordinator costs, with peers beside it (needs wrk and haproxy; makes an environment for mosec)
 bench-serving *ARGS:
     test -d target/bench/venv || python3 -m venv target/bench/venv

@@ -52,7 +52,7 @@ impl<T> Ahead<T> {
     }
 
     /// Where the next part begins, and how many bytes of it each of `depth` steps of a tile should bring. (Parts need not
-    /// lie in `next` to their end: they are only brought near.)
+    /// lie in `next`: they are only brought near.)
     pub(super) fn part(&mut self) -> (*const T, usize) {
         let part = self.part;
         let lines = if self.lines < self.left {
@@ -90,7 +90,7 @@ mod tests {
                 for k in 0..60 {
                     let line = from + k * step / 64;
                     // A step of more than a line leaves every other one to the processor's own foresight.
-                    near[line..=line + (step - 1) / 64].fill(true);
+                    near.iter_mut().skip(line).take(step.div_ceil(64)).for_each(|near| *near = true);
                 }
             }
             let wanted = (0..60).chain(100..160);

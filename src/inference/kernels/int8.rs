@@ -1,12 +1,14 @@
 //! A linear layer with 8-bit weights: `y = activation(x · Wᵀ + bias) + residual`, its product in integers.
 //!
-//! Each output has a scale of its own for its weights (-127 to 127), and each row of the input is cut into equal steps
-//! between its least and its greatest number when it comes in (dynamic quantisation, one scale for each token): 255 steps
-//! where the processor multiplies bytes (VNNI), 4,095 elsewhere, where numbers of 16 bits are multiplied anyhow. Sums are
-//! of 32 bits and can't overflow, so nothing saturates. With `x ≈ offset + scale · q`, a sum is
-//! `scale · Σ q·w + offset · Σ w`; the second sum is known when the weights are packed.
+//! Each output has a scale of its own for its weights, and each row of the input is cut into 255 equal steps between its
+//! least and its greatest number when it comes in (dynamic quantisation, one scale for each token). With
+//! `x ≈ offset + scale · q`, a sum is `scale · Σ q·w + offset · Σ w`; the second sum is known when the weights are packed.
 //!
-//! The weights lie in panels of 16 outputs, `[outputs/16][inputs/4][16][4]`, which serves both kinds of processors.
+//! Nothing saturates: sums are of 32 bits and can't overflow. Without VNNI, processors have no such sums of bytes but add
+//! up two products in 16 bits. Therefore a weight and its neighbour are together at most 127: that costs less than to
+//! have a bit less of all weights, or of the input, and every processor comes to the same sums.
+//!
+//! The weights lie in panels of 16 outputs, `[outputs/16][inputs/4][16][4]`, which serves all of them.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -30,8 +32,11 @@ use super::{Compute, Isa};
 
 /// Inputs in one 32-bit lane of a panel.
 const QUAD: usize = 4;
-/// Greatest weight.
+/// Greatest weight, and greatest sum of the magnitudes of two neighbours before they are rounded: 255 × 128 are less than
+/// 2¹⁵.
 const WEIGHT: i64 = 127;
+/// Steps of an input row, where the layer is not so wide that the sums could overflow.
+const LEVELS: i64 = 255;
 
 /// One line of a panel: the weights of 16 outputs for four inputs.
 #[derive(Clone, Copy)]
@@ -58,15 +63,14 @@ struct Columns {
 /// Rows of an input as integers; kept between calls so that it is neither allocated nor zeroed again.
 #[derive(Default)]
 pub struct Quantised {
-    bytes: Vec<u8>,
-    words: Vec<i16>,
-    ranges: Vec<Steps>,
+    values: Vec<u8>,
+    steps: Vec<Steps>,
 }
 
 impl Quantised {
     /// About how many numbers of 32 bits it holds.
     pub fn capacity(&self) -> usize {
-        self.bytes.capacity() / 4 + self.words.capacity() / 2 + 2 * self.ranges.capacity()
+        self.values.capacity() / 4 + 2 * self.steps.capacity()
     }
 }
 
@@ -91,11 +95,11 @@ impl Steps {
 }
 
 /// A tile: some rows of integers times one or two panels of 16 outputs.
-struct Tile<V> {
+struct Tile {
     /// Quads of inputs.
     quads: usize,
     /// `rows × 4·quads`, row stride `a_stride`.
-    a: *const V,
+    a: *const u8,
     a_stride: usize,
     /// The first panel; the next one is `b_panel` lines behind it.
     b: *const Line,
@@ -120,10 +124,6 @@ struct Tile<V> {
 
 /// An implementation for one instruction set.
 trait Kernel {
-    /// An integer of the input.
-    type Value: Copy + Default + Send + Sync;
-    /// Steps of an input row, where the layer is not so wide that the sums could overflow.
-    const LEVELS: i64;
     /// Most rows in a tile.
     const ROWS: usize;
     /// Most panels in a tile.
@@ -131,14 +131,11 @@ trait Kernel {
     /// Rows of the input that are read together, from the first one of a tile on, whether they exist or not.
     const ROWS_READ: usize = 1;
 
-    /// Where the integers are kept.
-    fn values(quantised: &mut Quantised) -> (&mut Vec<Self::Value>, &mut Vec<Steps>);
-
     /// Cuts a row into `levels` steps, in the order in which the tile reads it. `into` may be longer than the row.
     ///
     /// # Safety
     /// The processor has the instruction set.
-    unsafe fn quantise(row: &[f32], levels: f32, into: &mut [Self::Value]) -> Steps;
+    unsafe fn quantise(row: &[f32], levels: f32, into: &mut [u8]) -> Steps;
 
     /// Prepares the calling thread for tiles.
     ///
@@ -158,7 +155,7 @@ trait Kernel {
     /// The processor has the instruction set, and this thread is between [`Kernel::begin`] and [`Kernel::end`]. All pointers can be read, and `c` be written, over the extents in [`Tile`],
     /// what belongs to columns over whole panels, `a` over multiples of [`Kernel::ROWS_READ`] rows; nobody else accesses
     /// that part of `c`.
-    unsafe fn tile(rows: usize, tile: &Tile<Self::Value>);
+    unsafe fn tile(rows: usize, tile: &Tile);
 }
 
 /// The inverse of a scale; of none, or one that is too small for that, nothing: all steps are then zero.
@@ -166,10 +163,12 @@ fn per_unit(scale: f32) -> f32 {
     if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 }
 }
 
-/// The greatest magnitude, or what is not a number where one is not finite: weights that are damaged spoil their output,
-/// as they would in fp32. The bits of magnitudes are in the same order as the magnitudes, and NaN and infinity above all.
+/// The greatest sum of the magnitudes of two neighbours, or what is not a number where one is not finite: weights that are
+/// damaged spoil their output, as they would in fp32. The bits of magnitudes are in the same order as the magnitudes, and
+/// NaN and infinity above all.
 fn greatest(weights: &[f32]) -> f32 {
-    let greatest = weights.iter().map(|weight| weight.abs().to_bits().cast_signed()).max().unwrap_or_default();
+    let pairs = weights.chunks(2).map(|pair| pair.iter().map(|weight| weight.abs()).sum::<f32>());
+    let greatest = pairs.map(|sum| sum.to_bits().cast_signed()).max().unwrap_or_default();
     let greatest = f32::from_bits(greatest.cast_unsigned());
     if greatest.is_finite() { greatest } else { f32::NAN }
 }
@@ -182,8 +181,8 @@ fn nearest(x: f32) -> i8 {
 }
 
 /// Most steps with which a sum over so many inputs stays within 32 bits.
-fn levels(most: i64, inputs: usize) -> f32 {
-    most.min(i64::from(i32::MAX) / (WEIGHT * inputs as i64)) as f32
+fn levels(inputs: usize) -> f32 {
+    LEVELS.min(i64::from(i32::MAX) / (WEIGHT * inputs as i64)) as f32
 }
 
 impl LinearInt8 {
@@ -281,16 +280,16 @@ impl LinearInt8 {
         let rows = x.len() / self.inputs;
         // A whole cache line more than the row, so that rows don't fall into the same sets of the cache.
         let stride = self.inputs.next_multiple_of(64) + 64;
-        let (values, steps) = K::values(quantised);
+        let Quantised { values, steps } = quantised;
         // With room for rows that are read and not used.
         let room = (rows + K::ROWS_READ) * stride;
         if values.len() < room {
-            values.resize(room, K::Value::default());
+            values.resize(room, 0);
         }
         steps.resize(rows, Steps::default());
         let threads = compute.pool.threads();
         let one = threads == 1 || rows * self.inputs * self.outputs < PARALLEL_FROM;
-        let levels = levels(K::LEVELS, self.inputs);
+        let levels = levels(self.inputs);
         {
             let (values, steps) = (SharedMut::new(values), SharedMut::new(steps));
             compute.pool.run_ranges(rows, if one { 1 } else { threads }, &|range| {
@@ -302,7 +301,7 @@ impl LinearInt8 {
                 }
             });
         }
-        let product = Product::<K> {
+        let product = Product {
             layer: self,
             values,
             stride,
@@ -313,22 +312,22 @@ impl LinearInt8 {
         };
         let groups = self.outputs.div_ceil(PANEL * K::PANELS);
         if one {
-            product.block(0..rows, 0..groups);
+            product.block::<K>(0..rows, 0..groups);
         } else if groups >= threads * 4 || rows < threads * 2 {
-            compute.pool.run_ranges(groups, threads * 2, &|groups| product.block(0..rows, groups));
+            compute.pool.run_ranges(groups, threads * 2, &|groups| product.block::<K>(0..rows, groups));
         } else {
             let bands = rows.div_ceil(K::ROWS);
             compute.pool.run_ranges(bands, threads * 2, &|bands| {
-                product.block(bands.start * K::ROWS..(bands.end * K::ROWS).min(rows), 0..groups);
+                product.block::<K>(bands.start * K::ROWS..(bands.end * K::ROWS).min(rows), 0..groups);
             });
         }
     }
 }
 
 /// The product of one call of [`LinearInt8::forward`], its lengths checked and its input quantised.
-struct Product<'a, K: Kernel> {
+struct Product<'a> {
     layer: &'a LinearInt8,
-    values: &'a [K::Value],
+    values: &'a [u8],
     stride: usize,
     steps: &'a [Steps],
     y: SharedMut<'a, f32>,
@@ -336,14 +335,13 @@ struct Product<'a, K: Kernel> {
     residual: Option<&'a [f32]>,
 }
 
-impl<K: Kernel> Product<'_, K> {
+impl Product<'_> {
     /// Computes the given rows and groups of panels.
-    fn block(&self, rows: Range<usize>, groups: Range<usize>) {
+    fn block<K: Kernel>(&self, rows: Range<usize>, groups: Range<usize>) {
         let LinearInt8 { lines, columns: Columns { scales, sums, bias }, inputs, outputs } = self.layer;
         let quads = inputs.div_ceil(QUAD);
-        let row_bytes = self.stride * size_of::<K::Value>();
         // Half of the cache for the input: the rest is for weights, the next ones among them.
-        let most_rows = (second_level() / 2 / row_bytes / K::ROWS).max(1) * K::ROWS;
+        let most_rows = (second_level() / 2 / self.stride / K::ROWS).max(1) * K::ROWS;
         // SAFETY: `forward` chose `K` by what the processor has.
         unsafe { K::begin() };
         let mut top = rows.start;

@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 use super::vnni::{Vnni, finish};
-use super::{Kernel, Line, QUAD, Quantised, Steps, Tile};
+use super::{Kernel, Line, QUAD, Steps, Tile};
 use crate::inference::kernels::tile::PANEL;
 
 /// Rows of a register tile.
@@ -70,15 +70,9 @@ static SHAPES: Shapes = Shapes {
 };
 
 impl Kernel for Amx {
-    type Value = u8;
-    const LEVELS: i64 = Vnni::LEVELS;
     const ROWS: usize = 2 * SIDE;
     const PANELS: usize = 2;
     const ROWS_READ: usize = SIDE;
-
-    fn values(quantised: &mut Quantised) -> (&mut Vec<u8>, &mut Vec<Steps>) {
-        Vnni::values(quantised)
-    }
 
     unsafe fn quantise(row: &[f32], levels: f32, into: &mut [u8]) -> Steps {
         // SAFETY: a processor with AMX has what VNNI needs.
@@ -95,7 +89,7 @@ impl Kernel for Amx {
         unsafe { asm!("tilerelease", options(nostack, preserves_flags)) }
     }
 
-    unsafe fn tile(rows: usize, tile: &Tile<u8>) {
+    unsafe fn tile(rows: usize, tile: &Tile) {
         // SAFETY: the caller's promises are those of both.
         unsafe { if tile.quads.is_multiple_of(DEPTH) { whole(rows, tile) } else { by_vnni(rows, tile) } }
     }
@@ -105,7 +99,7 @@ impl Kernel for Amx {
 ///
 /// # Safety
 /// As for [`Kernel::tile`].
-unsafe fn by_vnni(rows: usize, tile: &Tile<u8>) {
+unsafe fn by_vnni(rows: usize, tile: &Tile) {
     for row in (0..rows).step_by(Vnni::ROWS) {
         // SAFETY: `row` is below `rows`, for which the caller promises these extents.
         unsafe {
@@ -125,7 +119,7 @@ unsafe fn by_vnni(rows: usize, tile: &Tile<u8>) {
 /// # Safety
 /// As for [`Kernel::tile`], with whole register tiles of inputs, the registers having their shapes.
 #[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
-unsafe fn whole(rows: usize, tile: &Tile<u8>) {
+unsafe fn whole(rows: usize, tile: &Tile) {
     // SAFETY: 16 rows of A can be read from each first one of 16 (`ROWS_READ`), whole lines of B; sums have 32 rows of two
     // panels; with one panel, it is read twice and its second sums are dropped.
     unsafe {
@@ -153,7 +147,7 @@ unsafe fn whole(rows: usize, tile: &Tile<u8>) {
 
 /// # Safety
 /// `sums` has room for 16 rows of 32 numbers; the rest as for [`whole`].
-unsafe fn product_of_16(tile: &Tile<u8>, second: *const Line, sums: *mut i32) {
+unsafe fn product_of_16(tile: &Tile, second: *const Line, sums: *mut i32) {
     // SAFETY: what is read and written is what the caller promises; every register that is touched is named.
     unsafe {
         asm!(
@@ -198,7 +192,7 @@ unsafe fn product_of_16(tile: &Tile<u8>, second: *const Line, sums: *mut i32) {
 
 /// # Safety
 /// `sums` has room for 32 rows of 32 numbers; the rest as for [`whole`], for more than 16 rows.
-unsafe fn product_of_32(tile: &Tile<u8>, second: *const Line, sums: *mut i32) {
+unsafe fn product_of_32(tile: &Tile, second: *const Line, sums: *mut i32) {
     // SAFETY: what is read and written is what the caller promises; every register that is touched is named.
     unsafe {
         asm!(

@@ -1,32 +1,26 @@
-//! Products of 16 bits with AVX2: weights are widened as they are read.
+//! Products of bytes with AVX2.
 
 #![allow(clippy::wildcard_imports, reason = "intrinsics are named so that they can't be confused with anything")]
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, QUAD, Quantised, Steps, Tile};
+use super::{Kernel, QUAD, Steps, Tile};
 use crate::inference::kernels::avx2::{activate, columns_mask};
 
-/// Numbers of 16 bits; in each quad the second and the third change places, so that the bytes of a line that are even
-/// and those that are odd, which one shift each takes apart, each meet two neighbours.
+/// Two bytes of the input times two weights are added up in 16 bits, which the weights leave room for, and two of those
+/// sums in 32. Tiles of up to 6 × 16: twelve sums, two registers of weights, one of the input and one in between.
 pub(super) struct Avx2;
 
 impl Kernel for Avx2 {
-    type Value = i16;
-    const LEVELS: i64 = 4_095;
     const ROWS: usize = 6;
     const PANELS: usize = 1;
 
-    fn values(quantised: &mut Quantised) -> (&mut Vec<i16>, &mut Vec<Steps>) {
-        (&mut quantised.words, &mut quantised.ranges)
-    }
-
-    unsafe fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
+    unsafe fn quantise(row: &[f32], levels: f32, into: &mut [u8]) -> Steps {
         // SAFETY: the caller promises AVX2 and FMA.
         unsafe { quantise(row, levels, into) }
     }
 
-    unsafe fn tile(rows: usize, tile: &Tile<i16>) {
+    unsafe fn tile(rows: usize, tile: &Tile) {
         // SAFETY: the caller's promises are those of `rows_of`.
         unsafe {
             match rows {
@@ -42,9 +36,9 @@ impl Kernel for Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
+fn quantise(row: &[f32], levels: f32, into: &mut [u8]) -> Steps {
     let whole = row.len() / 8 * 8;
-    assert!(into.len() >= row.len().next_multiple_of(QUAD), "{} integers for {}", into.len(), row.len());
+    assert!(into.len() >= row.len(), "{} integers for {}", into.len(), row.len());
     let mut least = _mm256_set1_ps(f32::INFINITY);
     let mut greatest = _mm256_set1_ps(f32::NEG_INFINITY);
     let mut odd = _mm256_setzero_ps();
@@ -75,15 +69,12 @@ fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
         for i in (0..whole).step_by(8) {
             let x = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(row.as_ptr().add(i)), offsets), factors);
             let q = _mm256_cvtps_epi32(x);
-            // Each half has its four numbers twice; one copy of each is put side by side and its middle two swapped.
-            let q = _mm256_permute4x64_epi64::<0b1000>(_mm256_packs_epi32(q, q));
-            let q = _mm_shufflehi_epi16::<0b1101_1000>(_mm_shufflelo_epi16::<0b1101_1000>(_mm256_castsi256_si128(q)));
-            _mm_storeu_si128(into.as_mut_ptr().add(i).cast(), q);
+            let q = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q));
+            _mm_storel_epi64(into.as_mut_ptr().add(i).cast(), _mm_packus_epi16(q, q));
         }
     }
-    for (index, x) in rest.iter().enumerate() {
-        let place = index / QUAD * QUAD + [0, 2, 1, 3][index % QUAD];
-        into[whole + place] = ((x - steps.offset) * per_unit).round_ties_even() as i16;
+    for (into, x) in into[whole..].iter_mut().zip(rest) {
+        *into = ((x - steps.offset) * per_unit).round_ties_even() as u8;
     }
     steps
 }
@@ -91,7 +82,7 @@ fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
 /// # Safety
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn rows_of<const ROWS: usize>(tile: &Tile<i16>) {
+unsafe fn rows_of<const ROWS: usize>(tile: &Tile) {
     // SAFETY: rows below `ROWS`, quads below `quads`, whole lines of B, whole panels of what belongs to columns, and
     // masked columns of C and of the residual: the extents the caller promises. The prefetches read nothing.
     unsafe {
@@ -99,24 +90,19 @@ unsafe fn rows_of<const ROWS: usize>(tile: &Tile<i16>) {
         for row in 0..ROWS {
             _mm_prefetch::<_MM_HINT_T0>(tile.c.wrapping_add(row * tile.c_stride).cast());
         }
+        let ones = _mm256_set1_epi16(1);
         let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
         let mut ahead = tile.ahead;
         for quad in 0..tile.quads {
             let line = tile.b.add(quad).cast::<__m256i>();
             _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
             ahead = ahead.wrapping_byte_add(tile.ahead_step);
-            let halves = [_mm256_loadu_si256(line), _mm256_loadu_si256(line.add(1))];
-            let even = halves.map(|weights| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights)));
-            let odd = halves.map(|weights| _mm256_srai_epi16::<8>(weights));
+            let (left, right) = (_mm256_loadu_si256(line), _mm256_loadu_si256(line.add(1)));
             for (row, sum) in sums.iter_mut().enumerate() {
-                let a = tile.a.add(row * tile.a_stride + QUAD * quad);
-                let first = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
-                let second = _mm256_set1_epi32(a.add(2).cast::<i32>().read_unaligned());
-                for half in 0..2 {
-                    let product =
-                        _mm256_add_epi32(_mm256_madd_epi16(first, even[half]), _mm256_madd_epi16(second, odd[half]));
-                    sum[half] = _mm256_add_epi32(sum[half], product);
-                }
+                let a = tile.a.add(row * tile.a_stride + QUAD * quad).cast::<i32>().read_unaligned();
+                let a = _mm256_set1_epi32(a);
+                sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(_mm256_maddubs_epi16(a, left), ones));
+                sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(_mm256_maddubs_epi16(a, right), ones));
             }
         }
         let mut finished = [[_mm256_setzero_si256(); 2]; ROWS];
@@ -135,7 +121,7 @@ unsafe fn rows_of<const ROWS: usize>(tile: &Tile<i16>) {
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx2,fma")]
 #[inline(never)]
-unsafe fn finish(sums: &[[__m256i; 2]], tile: &Tile<i16>) {
+unsafe fn finish(sums: &[[__m256i; 2]], tile: &Tile) {
     // SAFETY: as above.
     unsafe {
         for half in 0..2 {

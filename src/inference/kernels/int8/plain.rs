@@ -1,31 +1,25 @@
 //! The portable version: what the vector ones are tested against.
 
-use super::{Kernel, Quantised, Steps, Tile};
+use super::{Kernel, Steps, Tile};
 use crate::inference::kernels::tile::PANEL;
 
-/// Numbers of 16 bits, in their order.
+/// One number after the other.
 pub(super) struct Plain;
 
 impl Kernel for Plain {
-    type Value = i16;
-    const LEVELS: i64 = 4_095;
     const ROWS: usize = 4;
     const PANELS: usize = 1;
 
-    fn values(quantised: &mut Quantised) -> (&mut Vec<i16>, &mut Vec<Steps>) {
-        (&mut quantised.words, &mut quantised.ranges)
-    }
-
-    unsafe fn quantise(row: &[f32], levels: f32, into: &mut [i16]) -> Steps {
+    unsafe fn quantise(row: &[f32], levels: f32, into: &mut [u8]) -> Steps {
         let steps = steps(row, levels);
         let per_unit = steps.per_unit();
         for (into, x) in into.iter_mut().zip(row) {
-            *into = ((x - steps.offset) * per_unit).round_ties_even() as i16;
+            *into = ((x - steps.offset) * per_unit).round_ties_even() as u8;
         }
         steps
     }
 
-    unsafe fn tile(rows: usize, tile: &Tile<i16>) {
+    unsafe fn tile(rows: usize, tile: &Tile) {
         for row in 0..rows {
             // SAFETY: `row < rows`, and the caller promises these extents.
             unsafe { tile_row(row, tile) };
@@ -47,7 +41,7 @@ pub(super) fn steps(row: &[f32], levels: f32) -> Steps {
 
 /// # Safety
 /// As for [`Kernel::tile`], with `row` below its `rows`.
-unsafe fn tile_row(row: usize, tile: &Tile<i16>) {
+unsafe fn tile_row(row: usize, tile: &Tile) {
     let mut sums = [0i32; PANEL];
     // SAFETY: all reads and writes are inside the extents the caller promises: `row` below the rows, four numbers for each
     // of the quads, whole panels of what belongs to columns, `columns` of C and of the residual.

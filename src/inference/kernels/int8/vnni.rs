@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, QUAD, Quantised, Steps, Tile};
+use super::{Kernel, QUAD, Steps, Tile};
 use crate::inference::kernels::avx512::activate;
 use crate::inference::kernels::tile::PANEL;
 
@@ -12,21 +12,15 @@ use crate::inference::kernels::tile::PANEL;
 pub(super) struct Vnni;
 
 impl Kernel for Vnni {
-    type Value = u8;
-    const LEVELS: i64 = 255;
     const ROWS: usize = 12;
     const PANELS: usize = 2;
-
-    fn values(quantised: &mut Quantised) -> (&mut Vec<u8>, &mut Vec<Steps>) {
-        (&mut quantised.bytes, &mut quantised.ranges)
-    }
 
     unsafe fn quantise(row: &[f32], levels: f32, into: &mut [u8]) -> Steps {
         // SAFETY: the caller promises AVX-512 F.
         unsafe { quantise(row, levels, into) }
     }
 
-    unsafe fn tile(rows: usize, tile: &Tile<u8>) {
+    unsafe fn tile(rows: usize, tile: &Tile) {
         macro_rules! by_rows {
             ($($rows:literal)*) => {
                 match rows {
@@ -77,7 +71,7 @@ fn quantise(row: &[f32], levels: f32, into: &mut [u8]) -> Steps {
 /// # Safety
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
-unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile<u8>) {
+unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile) {
     // SAFETY: rows below `ROWS`, quads below `quads`, whole lines of B, whole panels of what belongs to columns, and
     // masked columns of C and of the residual: the extents the caller promises. The prefetches read nothing.
     unsafe {
@@ -116,7 +110,7 @@ unsafe fn rows_of<const ROWS: usize, const PANELS: usize>(tile: &Tile<u8>) {
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx512f,avx2,fma")]
 #[inline(never)]
-pub(super) unsafe fn finish<const PANELS: usize>(sums: &[[__m512i; PANELS]], tile: &Tile<u8>) {
+pub(super) unsafe fn finish<const PANELS: usize>(sums: &[[__m512i; PANELS]], tile: &Tile) {
     // SAFETY: as above.
     unsafe {
         for panel in 0..PANELS {
