@@ -51,7 +51,7 @@ class Fleet:
 def over_http(options, url):
     """Sentences a second of clients that ask again at once."""
     command = [options.aiq, "load", "--url", url, "--pattern", "sustained", "--concurrency", options.in_flight, "--mix", "text=1",
-               "--duration", f"{options.seconds}s", "--warmup", "2s", "--timeout", "60s", "--no-tui", "--output", "json"]
+               "--duration", f"{options.seconds}s", "--timeout", "60s", "--no-tui", "--output", "json"]
     done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     totals = json.loads(done.stdout)["totals"]
     wrong = sum(totals[name] for name in ("refused", "failed", "timed_out", "wrong", "missing"))

@@ -30,6 +30,8 @@ impl TaskCost {
     const MOST: f64 = 3600.0;
     /// Weight of a new observation.
     const WEIGHT: f64 = 0.2;
+    /// Seconds that a batch may take however little it gains.
+    const BRIEF: f64 = 0.1;
 
     pub(super) fn unknown() -> Self {
         Self { fixed: 0.0, per_item: Self::ASSUMED, stretch: 1.0, batch: 1.0, measured: None }
@@ -49,10 +51,15 @@ impl TaskCost {
             return;
         }
         (self.fixed, self.per_item, self.stretch) = (cost.fixed, per_item, 1.0);
-        // A batch of 4·fixed/per_item has four fifths of the throughput of an endless one.
+        // A batch of 9·fixed/per_item has nine tenths of the throughput of an endless one. One that is over soon anyhow
+        // may be as large as the worker likes, if it gains anything: only so can it find out how much.
         let most = f64::from(max_batch.max(1));
-        self.batch =
-            if per_item * most > 4.0 * cost.fixed { (4.0 * cost.fixed / per_item).ceil().max(1.0) } else { most };
+        let (gaining, brief) = (9.0 * cost.fixed, if cost.fixed > 0.0 { Self::BRIEF } else { 0.0 });
+        self.batch = if per_item * most > gaining.max(brief) {
+            (gaining / per_item).ceil().max((brief / per_item).floor()).max(1.0)
+        } else {
+            most
+        };
         self.measured = Some(now);
     }
 
@@ -161,8 +168,11 @@ mod tests {
     fn batches_grow_with_what_they_gain() {
         close(cost(0.0, 0.02).unit(), 0.02);
         close(cost(0.005, 0.0).unit(), 0.005 / 32.0);
-        // fixed = 2 per_item: a batch of 8.
-        close(cost(0.02, 0.01).full(), 0.02 + 0.08);
+        // fixed = 2 per_item: a batch of 18.
+        close(cost(0.04, 0.02).full(), 0.04 + 0.36);
+        // Little is gained, but a tenth of a second may be tried.
+        close(cost(0.001, 0.02).full(), 0.001 + 0.1);
+        close(cost(0.001, 0.2).full(), 0.001 + 0.2);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(in crate::worker) struct CostModel {
     requests: f64,
     /// Moving average of the compute seconds of one request.
     per_request: f64,
+    /// Batches that ran.
+    ran: u32,
     /// Fixed seconds and seconds for each unit, once anything is known.
     line: Option<(f64, f64)>,
 }
@@ -37,6 +39,12 @@ impl CostModel {
     /// The fixed share that is assumed at least for the rule above, so that somewhat larger batches
     /// are always tried and the line stays known.
     const EXPLORED: f64 = 0.06;
+    /// One batch in so many may be much larger than what is worthwhile by the line: among batches of about one size it
+    /// says little, and what larger ones gain would never be seen. (Small ones wait for weights from memory, and threads
+    /// for each other: the true cost is not quite a line.)
+    const EXPLORE_EVERY: u32 = 16;
+    /// How much larger.
+    const EXPLORE_BY: f64 = 4.0;
     /// Units of a batch before anything is known.
     const UNKNOWN_UNITS: f64 = 128.0;
 
@@ -60,6 +68,7 @@ impl CostModel {
         self.units_squared += u * u;
         self.units_seconds += u * seconds;
         self.requests += n;
+        self.ran = self.ran.wrapping_add(1);
         let each = seconds / n;
         self.per_request = if self.per_request == 0.0 { each } else { self.per_request.mul_add(0.9, each * 0.1) };
         self.line = Some(self.fit());
@@ -77,16 +86,24 @@ impl CostModel {
 
     /// The units beyond which a larger batch gains nothing.
     pub(super) fn worthwhile_units(&self) -> f64 {
-        let Some((fixed, per_unit)) = self.line else { return Self::UNKNOWN_UNITS };
-        let fixed = fixed.max(Self::EXPLORED * self.seconds / self.weight);
-        if per_unit <= 0.0 { f64::INFINITY } else { fixed * (1.0 - Self::WORTHWHILE) / (Self::WORTHWHILE * per_unit) }
+        let Some((_, per_unit)) = self.line else { return Self::UNKNOWN_UNITS };
+        if per_unit <= 0.0 {
+            return f64::INFINITY;
+        }
+        let by = if self.ran.is_multiple_of(Self::EXPLORE_EVERY) { Self::EXPLORE_BY } else { 1.0 };
+        by * self.explored_fixed() * (1.0 - Self::WORTHWHILE) / (Self::WORTHWHILE * per_unit)
     }
 
-    /// What the worker tells of it.
+    /// The fixed seconds that are assumed where more is to be found out.
+    fn explored_fixed(&self) -> f64 {
+        self.fixed().max(Self::EXPLORED * self.seconds / self.weight)
+    }
+
+    /// What the worker tells of it. With no fixed part at all it would be sent too few requests at once to find one.
     pub(super) fn service_time(&self, task: TaskType) -> Option<ServiceTime> {
-        let (fixed, per_unit) = self.line?;
+        let (_, per_unit) = self.line?;
         let per_item = per_unit * self.units / self.requests;
-        Some(ServiceTime { task, seconds: self.per_request, fixed, per_item })
+        Some(ServiceTime { task, seconds: self.per_request, fixed: self.explored_fixed(), per_item })
     }
 
     /// The line through the mean of what was seen.
@@ -168,6 +185,25 @@ mod tests {
             cost.observe(units, units, 0.010 * units as f64);
         }
         assert!(close(cost.predict(32).unwrap(), 0.320, 0.15), "{:?}", cost.predict(32));
+    }
+
+    /// As it is where the cost is not quite a line: small batches cost what their units cost, but larger ones much less.
+    #[test]
+    fn a_gain_that_small_batches_do_not_show_is_found() {
+        let seconds = |units: f64| if units < 48.0 { 0.7e-3 * units } else { 0.55e-3f64.mul_add(units, 7.2e-3) };
+        let mut cost = CostModel::default();
+        for units in [12, 20, 30, 40] {
+            cost.observe(units, 1, seconds(units as f64));
+        }
+        let mut sizes = Vec::new();
+        for _ in 0..400 {
+            // As many requests of 17 units as are worthwhile, of thirty that wait.
+            let requests = ((cost.worthwhile_units() / 17.0) as usize).clamp(1, 30);
+            cost.observe(17 * requests, requests, seconds(17.0 * requests as f64));
+            sizes.push(requests);
+        }
+        let late = &sizes[200..];
+        assert!(late.iter().sum::<usize>() / late.len() >= 8, "{late:?}");
     }
 
     #[test]
