@@ -69,8 +69,7 @@ unsafe fn rows_of<const ROWS: usize, const PACKED: bool, const AHEAD: usize>(til
         for k in 0..tile.depth % STEPS {
             step(&mut sums, a.wrapping_add(k), tile.a_stride, b.wrapping_add(k * b_stride));
         }
-        // Into memory before they are gone through in a loop: whatever is indexed there is kept in memory from the start,
-        // and the sums must not be.
+        // Into memory before they are gone through in a loop: see the tile of AVX-512.
         let mut finished = [[_mm256_setzero_ps(); 2]; ROWS];
         for (finished, sum) in finished.iter_mut().zip(&sums) {
             for (finished, sum) in finished.iter_mut().zip(sum) {

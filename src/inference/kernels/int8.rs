@@ -131,7 +131,7 @@ trait Kernel {
     /// Rows of the input that are read together, from the first one of a tile on, whether they exist or not.
     const ROWS_READ: usize = 1;
 
-    /// Cuts a row into `levels` steps, in the order in which the tile reads it. `into` may be longer than the row.
+    /// Cuts a row into `levels` steps. `into` may be longer than the row.
     ///
     /// # Safety
     /// The processor has the instruction set.
@@ -152,9 +152,9 @@ trait Kernel {
     /// Computes one tile of `rows` (1 to `ROWS`).
     ///
     /// # Safety
-    /// The processor has the instruction set, and this thread is between [`Kernel::begin`] and [`Kernel::end`]. All pointers can be read, and `c` be written, over the extents in [`Tile`],
-    /// what belongs to columns over whole panels, `a` over multiples of [`Kernel::ROWS_READ`] rows; nobody else accesses
-    /// that part of `c`.
+    /// The processor has the instruction set, and this thread is between [`Kernel::begin`] and [`Kernel::end`]. All
+    /// pointers can be read, and `c` be written, over the extents in [`Tile`], what belongs to columns over whole panels,
+    /// `a` over multiples of [`Kernel::ROWS_READ`] rows; nobody else accesses that part of `c`.
     unsafe fn tile(rows: usize, tile: &Tile);
 }
 

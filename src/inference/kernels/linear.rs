@@ -209,8 +209,8 @@ impl Product<'_> {
                         (tile.ahead, tile.ahead_step) = (ahead.cast(), ahead_step);
                         // SAFETY: `forward` chose `K` by what the processor has and checked that x, y and residual hold
                         // all rows; `row + height <= rows`, `start + depth <= inputs` and `column + columns <= outputs`;
-                        // lines and bias are padded to whole panels, and a
-                        // block has all its rows in `copy` or in x. Each task has its own rows or its own columns of y.
+                        // lines and bias are padded to whole panels, and a block has all its rows in `copy` or in x. Each
+                        // task has its own rows or its own columns of y.
                         unsafe { K::tile(height, &tile) };
                     }
                 }
