@@ -78,7 +78,7 @@ bench-http *ARGS:
     test -d target/bench/venv || python3 -m venv target/bench/venv
     target/bench/venv/bin/pip install --quiet -r benches/inference/requirements.txt
     target/bench/venv/bin/python benches/inference/models.py target/bench/models
-    target/bench/venv/bin/python benches/inference/http.py --models target/bench/models {{ARGS}}
+    target/bench/venv/bin/python benches/inference/over_http.py --models target/bench/models {{ARGS}}
 
 # What the path through the coordinator costs, with peers beside it (needs wrk and haproxy; makes an environment for mosec)
 bench-serving *ARGS:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What serving costs: a running worker over HTTP beside its own engine, with full-size DistilBERT and sentences of all lengths.
 
-    python http.py --models FOLDER [--threads 2] [--in-flight 64] [--precision fp32] [--rounds 3] [--seconds 10]
+    python over_http.py --models FOLDER [--threads 2] [--in-flight 64] [--precision fp32] [--rounds 3] [--seconds 10]
                    [--aiq AIQ] [--runner NETWORKS]
 
 FOLDER is what `models.py` wrote. The fleet is `aiq up` with one worker, the load `aiq load`, all on this machine: client,
