@@ -9,7 +9,12 @@ use aiq::inference::image::{CropRounding, Preprocess, samples};
 use aiq::inference::kernels::{
     Activation, Attention, Compute, Depthwise, Epilogue, Isa, LayerNorm, Linear, LinearInt8, Mask, Pool, Quantised,
 };
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One for each instruction set, on one thread.
 fn computes() -> Vec<Compute> {
@@ -108,6 +113,78 @@ fn depthwise(c: &mut Criterion) {
     group.finish();
 }
 
+/// A layer as a custom operation of candle, whose output is new memory each time.
+struct AsOperation<'a> {
+    layer: &'a Linear,
+    compute: &'a Compute,
+    activation: Activation,
+}
+
+impl AsOperation<'_> {
+    fn output(&self, x: &CpuStorage, residual: Option<&[f32]>) -> candle_core::Result<(CpuStorage, Shape)> {
+        let x = x.as_slice::<f32>()?;
+        let rows = x.len() / self.layer.inputs();
+        let mut y = vec![0f32; rows * self.layer.outputs()];
+        self.layer.forward(self.compute, x, &mut y, Epilogue { activation: Some(self.activation), residual });
+        Ok((CpuStorage::F32(y), (rows, self.layer.outputs()).into()))
+    }
+}
+
+impl CustomOp1 for AsOperation<'_> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.output(x, None)
+    }
+}
+
+impl CustomOp2 for AsOperation<'_> {
+    fn name(&self) -> &'static str {
+        "linear with a residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        _: &Layout,
+        residual: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.output(x, Some(residual.as_slice()?))
+    }
+}
+
+/// Why the kernels work on buffers that are kept, and are no custom operations of candle: two layers with a residual around
+/// them, both ways. Tokens through DistilBERT's feed-forward part, and pixels through MobileNetV2's second block.
+fn custom_operation(c: &mut Criterion) {
+    let mut group = c.benchmark_group("custom_operation");
+    for [rows, width, hidden] in
+        [[16, 768, 3_072], [128, 768, 3_072], [512, 768, 3_072], [3_136, 24, 144], [25_088, 24, 144]]
+    {
+        let up = Linear::from_rows(&numbers(width * hidden), hidden, &numbers(hidden));
+        let down = Linear::from_rows(&numbers(width * hidden), width, &numbers(width));
+        let x = numbers(rows * width);
+        let compute = &Compute::new(1);
+        let shape = format!("{rows}x{width}x{hidden}");
+        let (mut between, mut y) = (vec![0f32; rows * hidden], vec![0f32; rows * width]);
+        group.bench_function(BenchmarkId::new("buffers", &shape), |b| {
+            b.iter(|| {
+                up.forward(compute, black_box(&x), &mut between, Epilogue::activation(Activation::Relu6));
+                down.forward(compute, &between, &mut y, Epilogue::residual(&x));
+            });
+        });
+        let Ok(x) = Tensor::from_vec(x, (rows, width), &Device::Cpu) else { return };
+        let up = AsOperation { layer: &up, compute, activation: Activation::Relu6 };
+        let down = AsOperation { layer: &down, compute, activation: Activation::None };
+        group.bench_function(BenchmarkId::new("operations", &shape), |b| {
+            b.iter(|| black_box(&x).apply_op1_no_bwd(&up)?.apply_op2_no_bwd(&x, &down));
+        });
+    }
+    group.finish();
+}
+
 /// A photograph of 640 × 480 as JPEG of ordinary quality, down to what MobileNetV2 and CLIP take, on one thread.
 fn preprocessing(c: &mut Criterion) {
     let Some(photograph) = samples().iter().find_map(|sample| image::load_from_memory(sample.bytes).ok()) else {
@@ -129,5 +206,5 @@ fn preprocessing(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, linear, linear_int8, attention, layer_norm, depthwise, preprocessing);
+criterion_group!(benches, linear, linear_int8, attention, layer_norm, depthwise, custom_operation, preprocessing);
 criterion_main!(benches);

@@ -19,8 +19,8 @@ mod depthwise;
 mod int8;
 mod linear;
 mod norm;
+mod pages;
 mod pool;
-mod resident;
 mod shared;
 mod tile;
 
@@ -33,8 +33,8 @@ pub use depthwise::Depthwise;
 pub use int8::{LinearInt8, Quantised};
 pub use linear::{Epilogue, Linear};
 pub use norm::LayerNorm;
+pub use pages::release_pages;
 pub use pool::Pool;
-pub use resident::release_pages;
 
 /// Which instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

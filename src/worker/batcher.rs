@@ -7,6 +7,7 @@
 
 mod cost;
 mod queue;
+mod sizes;
 #[cfg(test)]
 mod tests;
 

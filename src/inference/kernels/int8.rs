@@ -26,6 +26,7 @@ use self::plain::Plain;
 use super::activation::Activation;
 use super::cache::{Ahead, second_level};
 use super::linear::{Epilogue, PARALLEL_FROM};
+use super::pages::on_huge_pages;
 use super::shared::SharedMut;
 use super::tile::{PANEL, tiles};
 use super::{Compute, Isa};
@@ -199,7 +200,7 @@ impl LinearInt8 {
         assert!(bias.is_empty() || bias.len() == outputs, "{} biases for {outputs} outputs", bias.len());
         let panels = outputs.div_ceil(PANEL);
         let quads = inputs.div_ceil(QUAD);
-        let mut lines = vec![Line([[0; QUAD]; PANEL]); panels * quads];
+        let mut lines = on_huge_pages(Line([[0; QUAD]; PANEL]), panels * quads);
         let zeros = || vec![0f32; panels * PANEL];
         let mut columns = Columns { scales: zeros(), sums: zeros(), bias: zeros() };
         columns.bias[..bias.len()].copy_from_slice(bias);

@@ -6,6 +6,7 @@
 
 use super::activation::Activation;
 use super::cache::{Ahead, second_level};
+use super::pages::on_huge_pages;
 use super::shared::SharedMut;
 use super::tile::{PANEL, Plain, Tile, TileKernel, tiles};
 use super::{Compute, Isa};
@@ -57,7 +58,7 @@ impl Linear {
         assert!(outputs > 0 && inputs > 0, "a linear layer of {inputs} → {outputs}");
         assert!(bias.is_empty() || bias.len() == outputs, "{} biases for {outputs} outputs", bias.len());
         let panels = outputs.div_ceil(PANEL);
-        let mut lines = vec![Line([0.0; PANEL]); panels * inputs];
+        let mut lines = on_huge_pages(Line([0.0; PANEL]), panels * inputs);
         let mut weights = vec![0f32; inputs];
         for output in 0..outputs {
             row(output, &mut weights);

@@ -6,9 +6,10 @@
 //! what was learned is not forgotten under a steady load. A worker that becomes slow is known for it within
 //! seconds.
 
+use super::sizes::Sizes;
 use crate::protocol::{ServiceTime, TaskType};
 
-/// The line of one task.
+/// The line of one task, and the sizes that its batches had.
 #[derive(Clone, Debug, Default)]
 pub(in crate::worker) struct CostModel {
     /// Decayed sums over batches: weight, units, seconds, units², units · seconds, requests.
@@ -24,6 +25,7 @@ pub(in crate::worker) struct CostModel {
     ran: u32,
     /// Fixed seconds and seconds for each unit, once anything is known.
     line: Option<(f64, f64)>,
+    sizes: Sizes,
 }
 
 impl CostModel {
@@ -39,9 +41,8 @@ impl CostModel {
     /// The fixed share that is assumed at least for the rule above, so that somewhat larger batches
     /// are always tried and the line stays known.
     const EXPLORED: f64 = 0.06;
-    /// One batch in so many may be much larger than what is worthwhile by the line: among batches of about one size it
-    /// says little, and what larger ones gain would never be seen. (Small ones wait for weights from memory, and threads
-    /// for each other: the true cost is not quite a line.)
+    /// One batch in so many may be much larger than what is worthwhile by what is known: what larger ones gain would
+    /// never be seen.
     const EXPLORE_EVERY: u32 = 16;
     /// How much larger.
     const EXPLORE_BY: f64 = 4.0;
@@ -72,6 +73,7 @@ impl CostModel {
         let each = seconds / n;
         self.per_request = if self.per_request == 0.0 { each } else { self.per_request.mul_add(0.9, each * 0.1) };
         self.line = Some(self.fit());
+        self.sizes.observe(units, seconds);
     }
 
     /// Seconds that a batch of this many units will take, once anything is known.
@@ -91,7 +93,8 @@ impl CostModel {
             return f64::INFINITY;
         }
         let by = if self.ran.is_multiple_of(Self::EXPLORE_EVERY) { Self::EXPLORE_BY } else { 1.0 };
-        by * self.explored_fixed() * (1.0 - Self::WORTHWHILE) / (Self::WORTHWHILE * per_unit)
+        let by_line = self.explored_fixed() * (1.0 - Self::WORTHWHILE) / (Self::WORTHWHILE * per_unit);
+        by * by_line.max(self.sizes.worthwhile())
     }
 
     /// The fixed seconds that are assumed where more is to be found out.

@@ -2,8 +2,8 @@
 //!
 //! One queue for each task, in the order of a virtual deadline: `min(deadline, arrival + {high 0,
 //! normal 2 s, low 8 s})`, as in the coordinator. A batch begins with the most urgent request and
-//! takes others of its task and of like length, as long as that is worth it and nobody's deadline is
-//! put at risk.
+//! takes others of its task, as long as that is worth it and nobody's deadline is put at risk. Lengths may
+//! differ: nothing is padded, and what is much longer than is worth it for a batch is in one by itself.
 
 use std::time::{Duration, Instant};
 
@@ -96,11 +96,6 @@ struct Returning {
 }
 
 impl<T> Queue<T> {
-    /// Units within this factor of the most urgent request's share its batch.
-    const LIKE_LENGTH: usize = 2;
-    /// Below this many units length makes no difference.
-    const SHORT: usize = 16;
-
     pub(super) fn new(limits: Limits) -> Self {
         let lane = || Lane {
             waiting: Vec::new(),
@@ -193,11 +188,6 @@ impl<T> Lane<T> {
     }
 
     fn take_batch(&mut self, limits: Limits, now: Instant) -> Vec<Entry<T>> {
-        let first = self.waiting[0].units;
-        let like = |units: usize| {
-            let (low, high) = (first.min(units), first.max(units));
-            high <= Queue::<T>::SHORT.max(low * Queue::<T>::LIKE_LENGTH)
-        };
         let most_units = self.cost.worthwhile_units();
         let (mut units, mut slack) = (0, f64::INFINITY);
         let mut batch = Vec::new();
@@ -207,7 +197,7 @@ impl<T> Lane<T> {
             let units_with = units + entry.units;
             let in_time = || self.cost.predict(units_with).is_none_or(|seconds| seconds <= slack_with / 2.0);
             let fits = batch.len() < limits.max_batch && units_with as f64 <= most_units;
-            if batch.is_empty() || (fits && like(entry.units) && in_time()) {
+            if batch.is_empty() || (fits && in_time()) {
                 (units, slack) = (units_with, slack_with);
                 batch.push(entry);
             } else {
@@ -355,13 +345,14 @@ mod tests {
     #[test]
     fn long_texts_do_not_hold_up_short_ones() {
         let mut bench = Bench::new();
-        bench.queue.observe(TEXT, 10, 1, 0.001);
-        bench.queue.observe(TEXT, 1000, 1, 0.001);
+        for units in [10, 40, 160] {
+            bench.queue.observe(TEXT, units, 1, 0.002 + 0.001 * units as f64);
+        }
         let short = bench.normal(8);
         let long = bench.normal(500);
-        let medium = bench.normal(14);
+        let medium = bench.normal(24);
         assert_eq!(bench.run(MS), [short, medium]);
-        assert_eq!(bench.run(MS), [long]);
+        assert_eq!(bench.run(20 * MS), [long]);
     }
 
     #[test]
