@@ -57,6 +57,10 @@ lint:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
 
+# Check what is compiled for NVIDIA GPUs where the CUDA toolkit is absent (its compiler is replaced by one that does nothing)
+check-cuda:
+    PATH="$PWD/.ci/cuda:$PATH" CUDA_COMPUTE_CAP=80 cargo check --lib --bins --features cuda --target-dir target/cuda
+
 # Format the code
 fmt:
     cargo fmt
