@@ -9,7 +9,8 @@
 //! - `distilbert`, `mobilenet_v2`, `clip` over the shared `encoder`: the networks; `dense`: their large layers in a precision
 //! - [`image`], `tokenizer`, `labels`: preprocessing
 //! - [`source`], [`weights`]: files of a model, in the binary, a folder or the hub; tensors in them
-//! - [`Place`]: where it is computed; [`kernels`]: the arithmetic on CPUs; `graph`: on GPUs, by candle; [`Bare`]: networks alone, for measuring
+//! - [`Place`]: where it is computed; [`kernels`]: the arithmetic on CPUs; `operations`: it, or candle's own, on candle's
+//!   tensors; [`Bare`]: networks alone, for measuring
 
 mod bare;
 mod clip;
@@ -17,12 +18,12 @@ mod dense;
 mod distilbert;
 mod encoder;
 mod engine;
-mod graph;
 pub mod image;
 pub mod kernels;
 mod labels;
 mod mobilenet_v2;
 mod model;
+mod operations;
 mod place;
 pub mod registry;
 mod request;

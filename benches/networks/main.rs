@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aiq::inference::kernels::Isa;
 use aiq::inference::{Bare, Context, Place, Precision};
 use anyhow::{Context as _, Result, bail};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde_json::json;
 
 /// As in the program.
@@ -57,10 +57,7 @@ impl Engine {
                 let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
                 network.texts(context, &texts)?
             }
-            Input::Pictures(pictures) => {
-                let pictures: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
-                network.pictures(context, &pictures)?
-            }
+            Input::Pictures(pictures) => network.pictures(context, pictures)?,
         })
     }
 }
@@ -68,16 +65,17 @@ impl Engine {
 /// A batch.
 enum Input {
     Texts(Vec<Vec<u32>>),
-    /// Each `224 × 224 × 3`.
-    Pictures(Vec<Vec<f32>>),
+    /// `pictures × 224 × 224 × 3`.
+    Pictures(Tensor),
 }
 
 /// The inputs of a case, as `peer.py` makes them: `8x16` texts × tokens, `5+9+64` tokens of each text, `b8` pictures.
 fn input(network: &str, case: &str) -> Result<Input> {
     if let Some(count) = case.strip_prefix('b') {
         let number = |index: usize| (index * 7_919 % 2_003) as f32 / 1_001.5 - 1.0;
-        let picture = |at: usize| (0..224 * 224 * 3).map(|index| number(index + at * 31)).collect();
-        return Ok(Input::Pictures((0..count.parse()?).map(picture).collect()));
+        let count = count.parse::<usize>()?;
+        let numbers = (0..count).flat_map(|at| (0..224 * 224 * 3).map(move |index| number(index + at * 31)));
+        return Ok(Input::Pictures(Tensor::from_vec(numbers.collect(), (count, 224, 224, 3), &Device::Cpu)?));
     }
     let lengths: Vec<usize> = match case.split_once('x') {
         Some((texts, tokens)) => vec![tokens.parse()?; texts.parse()?],

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use candle_core::Tensor;
+
 use super::clip::{Config as ClipConfig, TextTower, VisionTransformer};
 use super::model::{Context, InferenceError};
 use super::place::Place;
@@ -64,19 +66,17 @@ impl Bare {
         }
     }
 
-    /// Logits, or projections that are not normalised: one row for each picture of `side × side × 3` normalised numbers;
-    /// none from a network for texts.
+    /// Logits, or projections that are not normalised: one row for each picture of `pictures × side × side × 3` normalised
+    /// numbers; none from a network for texts.
     ///
     /// # Errors
     /// Where a device fails.
-    pub fn pictures(&self, context: &mut Context, pictures: &[&[f32]]) -> Result<Vec<f32>, InferenceError> {
+    pub fn pictures(&self, context: &mut Context, pictures: &Tensor) -> Result<Vec<f32>, InferenceError> {
         match &self.0 {
             Network::ClipPicture(network) => network.forward(context, pictures),
             Network::MobileNet(network) => {
-                let Context { compute, buffers } = context;
-                let fill = |index: usize, into: &mut Vec<f32>| pictures[index].clone_into(into);
-                let pooled = network.pooled(compute, &mut buffers.convolution, pictures.len(), &fill)?;
-                Ok(network.classify(compute, &pooled))
+                let pooled = network.pooled(context, pictures)?;
+                Ok(network.classify(&context.compute, &pooled))
             }
             Network::DistilBert(_) | Network::ClipText(_) => Ok(Vec::new()),
         }

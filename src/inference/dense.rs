@@ -46,6 +46,22 @@ impl Dense {
         }
     }
 
+    /// Numbers in a row of the input.
+    pub(super) fn inputs(&self) -> usize {
+        match self {
+            Self::Fp32(layer) => layer.inputs(),
+            Self::Int8(layer) => layer.inputs(),
+        }
+    }
+
+    /// Numbers in a row of the output.
+    pub(super) fn outputs(&self) -> usize {
+        match self {
+            Self::Fp32(layer) => layer.outputs(),
+            Self::Int8(layer) => layer.outputs(),
+        }
+    }
+
     /// Computes `y` from `x`; `quantised` is room for the input as integers.
     pub(super) fn forward(
         &self,

@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::encoder::{self, Encoder, EncoderSpec, LayerNames, NormOrder, attention, layer_norm, linear};
 use super::kernels::{Activation, Epilogue, LayerNorm, Linear, Mask};
-use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};
+use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, embed, rank, softmax};
+use super::operations::rows;
 use super::place::Place;
 use super::request::{InputError, Request};
 use super::source::{Files, LoadError};
@@ -49,7 +50,6 @@ pub(super) struct Network {
     encoder: Encoder,
     pre_classifier: Linear,
     classifier: Linear,
-    width: usize,
 }
 
 impl Network {
@@ -89,7 +89,6 @@ impl Network {
             encoder: Encoder::load(weights, "distilbert.transformer.layer", &spec)?,
             pre_classifier: linear(weights, "pre_classifier", width, width)?,
             classifier: encoder::classifier(weights, "classifier", width)?,
-            width,
         })
     }
 
@@ -113,15 +112,11 @@ impl Network {
         sequences: &[&[u32]],
         logits: &mut Vec<f32>,
     ) -> Result<(), InferenceError> {
-        let Context { compute, buffers } = context;
-        let ranges = buffers.embed(&self.words, &self.positions, sequences);
-        self.embedding_norm.forward(compute, &mut buffers.encoder.states);
-        self.encoder.forward(compute, &mut buffers.encoder, &ranges)?;
-        let first: Vec<f32> = ranges
-            .iter()
-            .flat_map(|range| &buffers.encoder.states[range.start * self.width..][..self.width])
-            .copied()
-            .collect();
+        let (mut states, ranges) = embed(&self.words, &self.positions, sequences);
+        self.embedding_norm.forward(&context.compute, &mut states);
+        let states = self.encoder.forward(context, states, &ranges)?;
+        let first = rows(&states, ranges.iter().map(|range| range.start))?;
+        let compute = &context.compute;
         let mut hidden = vec![0f32; first.len()];
         self.pre_classifier.forward(compute, &first, &mut hidden, Epilogue::activation(Activation::Relu));
         let from = logits.len();

@@ -5,10 +5,12 @@
 
 use std::ops::Range;
 
+use candle_core::{Device, Result as CandleResult, Tensor};
+
 use super::dense::{Dense, Precision};
-use super::graph::GraphEncoder;
-use super::kernels::{Activation, Attention, Compute, Epilogue, LayerNorm, Linear, Mask, Quantised};
-use super::model::InferenceError;
+use super::kernels::{Activation, Attention, LayerNorm, Linear, Mask};
+use super::model::{Context, InferenceError};
+use super::operations::{self, Means, Ragged};
 use super::place::Place;
 use super::source::LoadError;
 use super::weights::{Table, Weights, WeightsError};
@@ -58,142 +60,136 @@ pub(super) struct LayerNames {
     pub(super) feed_forward_norm: &'static str,
 }
 
-/// A stack of layers, wherever it computes.
-pub(super) enum Encoder {
-    /// With our kernels.
-    Kernels(KernelEncoder),
-    /// With candle's operations.
-    Graph(GraphEncoder),
-}
-
-/// A stack of layers of our kernels.
-pub(super) struct KernelEncoder {
+/// A stack of layers.
+pub(super) struct Encoder {
+    place: Place,
     layers: Vec<Layer>,
     width: usize,
-    hidden: usize,
     attention: Attention,
     activation: Activation,
     order: NormOrder,
 }
 
 struct Layer {
-    qkv: Dense,
-    output: Dense,
-    attention_norm: LayerNorm,
-    up: Dense,
-    down: Dense,
-    feed_forward_norm: LayerNorm,
-}
-
-/// Buffers of a forward pass, kept between batches so that they are neither allocated nor zeroed again.
-#[derive(Default)]
-pub(super) struct EncoderBuffers {
-    /// `tokens × width`: the hidden states, set by the caller, replaced by [`Encoder::forward`].
-    pub(super) states: Vec<f32>,
-    other: Vec<f32>,
-    qkv: Vec<f32>,
-    attended: Vec<f32>,
-    hidden: Vec<f32>,
-    /// The input of a layer as integers, where it computes with such.
-    pub(super) quantised: Quantised,
-}
-
-impl EncoderBuffers {
-    /// Numbers held.
-    pub(super) fn capacity(&self) -> usize {
-        let numbers = [&self.states, &self.other, &self.qkv, &self.attended, &self.hidden];
-        numbers.map(Vec::capacity).iter().sum::<usize>() + self.quantised.capacity()
-    }
+    qkv: operations::Linear,
+    output: operations::Linear,
+    attention_norm: operations::LayerNorm,
+    up: operations::Linear,
+    down: operations::Linear,
+    feed_forward_norm: operations::LayerNorm,
 }
 
 impl Encoder {
     /// Loads the layers `prefix.0`, `prefix.1`, … .
     pub(super) fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec) -> Result<Self, WeightsError> {
-        match &spec.place {
-            Place::Cpu(precision) => KernelEncoder::load(weights, prefix, spec, *precision).map(Self::Kernels),
-            Place::Candle(device) => GraphEncoder::load(weights, prefix, spec, device).map(Self::Graph),
-        }
+        let layers = (0..spec.layers)
+            .map(|index| Layer::load(weights, &format!("{prefix}.{index}"), spec))
+            .collect::<Result<_, _>>()?;
+        let EncoderSpec { width, attention, activation, order, .. } = *spec;
+        Ok(Self { place: spec.place.clone(), layers, width, attention, activation, order })
     }
 
-    /// Runs all layers over `buffers.states`; `sequences` are the token ranges.
+    /// Runs hidden states through all layers; `sequences` are the token ranges.
     ///
     /// # Errors
     /// Where a device fails; our kernels never do.
     pub(super) fn forward(
         &self,
-        compute: &Compute,
-        buffers: &mut EncoderBuffers,
+        context: &mut Context,
+        states: Vec<f32>,
         sequences: &[Range<usize>],
-    ) -> Result<(), InferenceError> {
-        match self {
-            Self::Kernels(encoder) => {
-                encoder.forward(compute, buffers, sequences);
-                Ok(())
-            }
-            Self::Graph(encoder) => encoder.forward(&mut buffers.states, sequences),
-        }
-    }
-}
-
-impl KernelEncoder {
-    fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec, precision: Precision) -> Result<Self, WeightsError> {
-        let layers = (0..spec.layers)
-            .map(|index| Layer::load(weights, &format!("{prefix}.{index}"), spec, precision))
-            .collect::<Result<_, _>>()?;
-        let EncoderSpec { width, hidden, attention, activation, order, .. } = *spec;
-        Ok(Self { layers, width, hidden, attention, activation, order })
-    }
-
-    fn forward(&self, compute: &Compute, buffers: &mut EncoderBuffers, sequences: &[Range<usize>]) {
-        let tokens = buffers.states.len() / self.width;
-        buffers.other.resize(tokens * self.width, 0.0);
-        buffers.attended.resize(tokens * self.width, 0.0);
-        buffers.qkv.resize(tokens * 3 * self.width, 0.0);
-        buffers.hidden.resize(tokens * self.hidden, 0.0);
+    ) -> Result<Tensor, InferenceError> {
+        let tokens = states.len() / self.width;
+        let (device, batch) = match &self.place {
+            Place::Cpu(_) => (&Device::Cpu, Ragged::new(self.attention, sequences)),
+            Place::Candle(device) => (device, Ragged::padded(self.attention, sequences, device)?),
+        };
+        let mut states = Tensor::from_vec(states, (tokens, self.width), device)?;
+        let means = context.means();
         for layer in &self.layers {
-            match self.order {
-                NormOrder::Pre => self.pre(compute, layer, buffers, sequences),
-                NormOrder::Post => self.post(compute, layer, buffers, sequences),
-            }
+            let next = match self.order {
+                NormOrder::Pre => self.pre(&means, layer, &states, &batch)?,
+                NormOrder::Post => self.post(&means, layer, &states, &batch)?,
+            };
+            means.recycle(std::mem::replace(&mut states, next))?;
         }
+        Ok(states)
     }
 
-    fn post(&self, compute: &Compute, layer: &Layer, buffers: &mut EncoderBuffers, sequences: &[Range<usize>]) {
-        let EncoderBuffers { states, other, qkv, attended, hidden, quantised } = buffers;
-        layer.qkv.forward(compute, states, qkv, Epilogue::default(), quantised);
-        self.attention.forward(compute, qkv, attended, sequences);
-        layer.output.forward(compute, attended, other, Epilogue::residual(states), quantised);
-        layer.attention_norm.forward(compute, other);
-        layer.up.forward(compute, other, hidden, Epilogue::activation(self.activation), quantised);
-        layer.down.forward(compute, hidden, states, Epilogue::residual(other), quantised);
-        layer.feed_forward_norm.forward(compute, states);
+    fn post(&self, means: &Means<'_>, layer: &Layer, x: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
+        let attended = layer.attend(means, x, x, batch)?;
+        let x = layer.attention_norm.forward(means, &attended)?;
+        means.recycle(attended)?;
+        let fed = layer.feed_forward(means, &x, &x, self.activation)?;
+        means.recycle(x)?;
+        let x = layer.feed_forward_norm.forward(means, &fed)?;
+        means.recycle(fed)?;
+        Ok(x)
     }
 
-    fn pre(&self, compute: &Compute, layer: &Layer, buffers: &mut EncoderBuffers, sequences: &[Range<usize>]) {
-        let EncoderBuffers { states, other, qkv, attended, hidden, quantised } = buffers;
-        layer.attention_norm.forward_into(compute, states, other);
-        layer.qkv.forward(compute, other, qkv, Epilogue::default(), quantised);
-        self.attention.forward(compute, qkv, attended, sequences);
-        layer.output.forward(compute, attended, other, Epilogue::residual(states), quantised);
-        layer.feed_forward_norm.forward_into(compute, other, states);
-        layer.up.forward(compute, states, hidden, Epilogue::activation(self.activation), quantised);
-        layer.down.forward(compute, hidden, states, Epilogue::residual(other), quantised);
+    fn pre(&self, means: &Means<'_>, layer: &Layer, x: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
+        let normalised = layer.attention_norm.forward(means, x)?;
+        let x = layer.attend(means, &normalised, x, batch)?;
+        means.recycle(normalised)?;
+        let normalised = layer.feed_forward_norm.forward(means, &x)?;
+        let fed = layer.feed_forward(means, &normalised, &x, self.activation)?;
+        means.recycle(normalised)?;
+        means.recycle(x)?;
+        Ok(fed)
     }
 }
 
 impl Layer {
-    fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec, precision: Precision) -> Result<Self, WeightsError> {
-        let EncoderSpec { width, hidden, names, epsilon, .. } = spec;
+    fn load(weights: &Weights, prefix: &str, spec: &EncoderSpec) -> Result<Self, WeightsError> {
+        let EncoderSpec { width, hidden, names, epsilon, place, .. } = spec;
         let [up, down] = names.feed_forward;
         let name = |part: &str| format!("{prefix}.{part}");
+        let dense = |names: &[String], shape: [usize; 2]| match place {
+            Place::Cpu(precision) => dense(weights, names, shape, *precision).map(operations::Linear::Kernel),
+            Place::Candle(device) => stacked(weights, names, shape, device).map(operations::Linear::Candle),
+        };
+        let norm = |part: &str| match place {
+            Place::Cpu(_) => layer_norm(weights, &name(part), *width, *epsilon).map(operations::LayerNorm::Kernel),
+            Place::Candle(device) => {
+                let tensor = |kind: &str| {
+                    let name = format!("{}.{kind}", name(part));
+                    weights.expect_shape(&name, &[*width])?;
+                    weights.tensor(&name, device)
+                };
+                let norm = candle_nn::LayerNorm::new(tensor("weight")?, tensor("bias")?, f64::from(*epsilon));
+                Ok(operations::LayerNorm::Candle(norm))
+            }
+        };
         Ok(Self {
-            qkv: dense(weights, &names.qkv.map(name), [*width, *width], precision)?,
-            output: dense(weights, &[name(names.output)], [*width, *width], precision)?,
-            attention_norm: layer_norm(weights, &name(names.attention_norm), *width, *epsilon)?,
-            up: dense(weights, &[name(up)], [*hidden, *width], precision)?,
-            down: dense(weights, &[name(down)], [*width, *hidden], precision)?,
-            feed_forward_norm: layer_norm(weights, &name(names.feed_forward_norm), *width, *epsilon)?,
+            qkv: dense(&names.qkv.map(name), [*width, *width])?,
+            output: dense(&[name(names.output)], [*width, *width])?,
+            attention_norm: norm(names.attention_norm)?,
+            up: dense(&[name(up)], [*hidden, *width])?,
+            down: dense(&[name(down)], [*width, *hidden])?,
+            feed_forward_norm: norm(names.feed_forward_norm)?,
         })
+    }
+
+    fn attend(&self, means: &Means<'_>, x: &Tensor, residual: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
+        let qkv = self.qkv.forward(means, x, Activation::None, None)?;
+        let attended = batch.attend(means, &qkv)?;
+        means.recycle(qkv)?;
+        let output = self.output.forward(means, &attended, Activation::None, Some(residual))?;
+        means.recycle(attended)?;
+        Ok(output)
+    }
+
+    fn feed_forward(
+        &self,
+        means: &Means<'_>,
+        x: &Tensor,
+        residual: &Tensor,
+        activation: Activation,
+    ) -> CandleResult<Tensor> {
+        let up = self.up.forward(means, x, activation, None)?;
+        let down = self.down.forward(means, &up, Activation::None, Some(residual))?;
+        means.recycle(up)?;
+        Ok(down)
     }
 }
 
@@ -242,6 +238,25 @@ fn dense(
     Ok(Dense::pack(precision, names.len() * outputs, inputs, &bias, |row, into| {
         parts[row / outputs].read(row % outputs, into);
     }))
+}
+
+/// One or more linear layers over the same input as one on a device of candle's, of `outputs` each.
+fn stacked(
+    weights: &Weights,
+    names: &[String],
+    shape: [usize; 2],
+    device: &Device,
+) -> Result<candle_nn::Linear, WeightsError> {
+    let stacked = |kind: &str, shape: &[usize]| {
+        let parts = names.iter().map(|name| {
+            let name = format!("{name}.{kind}");
+            weights.expect_shape(&name, shape)?;
+            weights.tensor(&name, device)
+        });
+        let parts = parts.collect::<Result<Vec<_>, WeightsError>>()?;
+        Tensor::cat(&parts, 0).map_err(|source| WeightsError::Device { name: format!("{}.{kind}", names[0]), source })
+    };
+    Ok(candle_nn::Linear::new(stacked("weight", &shape)?, Some(stacked("bias", &shape[..1])?)))
 }
 
 /// The weights of a linear layer as they are in the file.

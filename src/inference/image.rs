@@ -9,6 +9,7 @@ mod samples;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use candle_core::{Device, Tensor};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
@@ -16,6 +17,7 @@ pub(super) use decode::Rgb;
 pub use decode::{MAX_DECODED_BYTES, MAX_PIXELS, MAX_SIDE};
 pub use samples::{Sample, samples};
 
+use super::kernels::Compute;
 use crate::protocol::ProblemCode;
 
 /// The literal that stands for the default sample picture.
@@ -131,15 +133,23 @@ impl Pixels {
     }
 
     /// Writes `(x/255 - mean) / std` of all numbers, in NHWC.
-    pub(super) fn normalised(&self, into: &mut Vec<f32>) {
+    fn normalise(&self, into: &mut [f32]) {
         let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
             std::array::from_fn(|x| (x as f32 / 255.0 - self.mean[channel]) / self.std[channel])
         });
-        into.clear();
-        into.extend(self.rgb.as_chunks().0.iter().flat_map(|[r, g, b]: &[u8; 3]| {
-            [tables[0][usize::from(*r)], tables[1][usize::from(*g)], tables[2][usize::from(*b)]]
-        }));
+        for (into, [r, g, b]) in into.as_chunks_mut().0.iter_mut().zip(self.rgb.as_chunks().0) {
+            *into = [tables[0][usize::from(*r)], tables[1][usize::from(*g)], tables[2][usize::from(*b)]];
+        }
     }
+}
+
+/// Pictures of one size as a network takes them: `pictures × side × side × 3` normalised numbers.
+pub(super) fn normalised(compute: &Compute, pictures: &[&Pixels]) -> candle_core::Result<Tensor> {
+    let length = pictures.first().map_or(0, |picture| picture.rgb.len());
+    let side = (length / 3).isqrt();
+    let mut all = vec![0f32; pictures.len() * length];
+    compute.pool.run_chunks(&mut all, length.max(1), &|index, into| pictures[index].normalise(into));
+    Tensor::from_vec(all, (pictures.len(), side, side, 3), &Device::Cpu)
 }
 
 /// How a centre crop is placed when the margin is odd.

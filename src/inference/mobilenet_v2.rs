@@ -6,6 +6,7 @@
 
 mod block;
 mod checkpoint;
+mod convolutions;
 mod network;
 mod trunk;
 
@@ -14,10 +15,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub(super) use self::checkpoint::{Convolution, Features, InvertedResidual};
 pub(super) use self::network::Network;
 pub(super) use self::trunk::Buffers;
-use super::image::{CropRounding, Pixels, Preprocess};
+use super::image::{CropRounding, Pixels, Preprocess, normalised};
 use super::labels::imagenet_labels;
 use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};
 use super::place::Place;
@@ -26,6 +26,9 @@ use super::source::{Files, LoadError};
 
 /// Input side of the full-size network: anything smaller is a stand-in.
 const FULL_SIDE: usize = 224;
+
+/// Pictures in one pass: it bounds the numbers of those that wait, and threads have enough to do with so many.
+const MAX_PICTURES: usize = 8;
 
 /// What is read of timm's `config.json`.
 #[derive(Deserialize)]
@@ -127,8 +130,11 @@ pub(super) fn pooled_features(
     pictures: &[&Pixels],
     context: &mut Context,
 ) -> Result<Vec<f32>, InferenceError> {
-    let Context { compute, buffers } = context;
-    network.pooled(compute, &mut buffers.convolution, pictures.len(), &|index, into| pictures[index].normalised(into))
+    let mut rows = Vec::with_capacity(pictures.len() * network.features());
+    for pictures in pictures.chunks(MAX_PICTURES) {
+        rows.extend(network.pooled(context, &normalised(&context.compute, pictures)?)?);
+    }
+    Ok(rows)
 }
 
 impl Model for MobileNetV2 {

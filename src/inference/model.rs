@@ -3,14 +3,15 @@
 //! Preparing (tokens, pixels) and running are separate steps, because the first belongs on the threads of requests and the
 //! second on the one inference thread. Which model serves which task is the registry's business.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::encoder::EncoderBuffers;
 use super::image::Pixels;
-use super::kernels::Compute;
+use super::kernels::{Compute, Quantised};
 use super::mobilenet_v2;
+use super::operations::Means;
 use super::request::{InputError, Request};
 use super::search::{Search, Similarity};
 use super::tokenizer::Tokens;
@@ -187,6 +188,13 @@ pub enum InferenceError {
     Foreign,
 }
 
+impl From<candle_core::Error> for InferenceError {
+    /// What candle could not do: no memory left on the device, or a driver that failed.
+    fn from(error: candle_core::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
 /// The same error for each of a batch.
 pub(super) fn all_failed(batch: &[&Prepared], error: &InferenceError) -> Vec<Result<Answer, InferenceError>> {
     batch.iter().map(|_| Err(error.clone())).collect()
@@ -208,6 +216,12 @@ impl Context {
         Self { compute: Compute::new(threads), buffers: Buffers::default() }
     }
 
+    /// What an encoder's operations compute with.
+    pub(super) fn means(&self) -> Means<'_> {
+        let Buffers { quantised, outputs, .. } = &self.buffers;
+        Means { compute: &self.compute, quantised, outputs }
+    }
+
     /// Forgets all buffers, which a model that broke may have left in any state.
     pub(super) fn reset(&mut self) {
         self.buffers = Buffers::default();
@@ -215,12 +229,10 @@ impl Context {
 
     /// Gives back what an unusually large batch took.
     pub(super) fn trim(&mut self) {
-        let Buffers { encoder, convolution, picture } = &self.buffers;
-        if encoder.capacity()
-            + convolution.iter().map(mobilenet_v2::Buffers::capacity).sum::<usize>()
-            + picture.capacity()
-            > Self::KEPT
-        {
+        let Buffers { quantised, outputs, convolution } = &mut self.buffers;
+        let outputs = outputs.get_mut().iter().map(Vec::capacity).sum::<usize>();
+        let convolution = convolution.get_mut().iter().map(mobilenet_v2::Buffers::capacity).sum::<usize>();
+        if quantised.get_mut().capacity() + outputs + convolution > Self::KEPT {
             self.buffers = Buffers::default();
         }
     }
@@ -229,33 +241,33 @@ impl Context {
 /// Buffers of the networks.
 #[derive(Default)]
 pub(super) struct Buffers {
-    pub(super) encoder: EncoderBuffers,
+    /// The input of a layer as integers, where it computes with such.
+    quantised: RefCell<Quantised>,
+    /// Outputs of an encoder's operations that are not needed any more.
+    outputs: RefCell<Vec<Vec<f32>>>,
     /// One for each thread that ever had a picture of its own.
-    pub(super) convolution: Vec<mobilenet_v2::Buffers>,
-    pub(super) picture: Vec<f32>,
+    pub(super) convolution: RefCell<Vec<mobilenet_v2::Buffers>>,
 }
 
-impl Buffers {
-    /// Sets the encoder's states to the sums of word and position embeddings; returns each sequence's range of tokens.
-    pub(super) fn embed(&mut self, words: &Table, positions: &Table, sequences: &[&[u32]]) -> Vec<Range<usize>> {
-        let width = words.width();
-        let tokens = sequences.iter().map(|sequence| sequence.len()).sum::<usize>();
-        self.encoder.states.resize(tokens * width, 0.0);
-        let mut position_row = vec![0f32; width];
-        let mut ranges = Vec::with_capacity(sequences.len());
-        let mut start = 0;
-        for sequence in sequences {
-            let rows = self.encoder.states[start * width..].chunks_exact_mut(width);
-            for ((position, &id), row) in sequence.iter().enumerate().zip(rows) {
-                words.read(id as usize, row);
-                positions.read(position, &mut position_row);
-                row.iter_mut().zip(&position_row).for_each(|(x, position)| *x += position);
-            }
-            ranges.push(start..start + sequence.len());
-            start += sequence.len();
+/// The sums of word and position embeddings, a row for each token, and each sequence's range of tokens.
+pub(super) fn embed(words: &Table, positions: &Table, sequences: &[&[u32]]) -> (Vec<f32>, Vec<Range<usize>>) {
+    let width = words.width();
+    let tokens = sequences.iter().map(|sequence| sequence.len()).sum::<usize>();
+    let mut states = vec![0f32; tokens * width];
+    let mut position_row = vec![0f32; width];
+    let mut ranges = Vec::with_capacity(sequences.len());
+    let mut start = 0;
+    for sequence in sequences {
+        let rows = states[start * width..].chunks_exact_mut(width);
+        for ((position, &id), row) in sequence.iter().enumerate().zip(rows) {
+            words.read(id as usize, row);
+            positions.read(position, &mut position_row);
+            row.iter_mut().zip(&position_row).for_each(|(x, position)| *x += position);
         }
-        ranges
+        ranges.push(start..start + sequence.len());
+        start += sequence.len();
     }
+    (states, ranges)
 }
 
 /// Cuts a list into runs whose weights sum up to at most `most` each (one item where that alone is heavier).

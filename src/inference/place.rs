@@ -1,4 +1,4 @@
-//! Where networks compute: on the CPU with our kernels, or on a GPU with candle's operations (`graph`).
+//! Where networks compute: on the CPU with our kernels, or on a GPU with candle's own operations (see `operations`).
 //!
 //! A build without the features `cuda` and `metal` has CPUs only, and is the same as if there were no such features.
 

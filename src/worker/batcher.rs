@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::backend::Backend;
 use super::faults::Faults;
@@ -72,6 +72,8 @@ struct Shared<B: Backend> {
     state: Mutex<State<B::Prepared>>,
     /// Something arrived, or it is over.
     wake: Condvar,
+    /// Woken when it is known what batches cost.
+    warm: Arc<Notify>,
 }
 
 struct State<P> {
@@ -102,7 +104,7 @@ enum Next<P> {
 }
 
 impl<B: Backend> Batcher<B> {
-    /// Starts the inference thread.
+    /// Starts the inference thread; `warm` is woken once the model is warm.
     ///
     /// # Errors
     /// Where the system gives no thread.
@@ -111,10 +113,12 @@ impl<B: Backend> Batcher<B> {
         backend: Arc<B>,
         faults: Arc<Faults>,
         meter: Arc<Meter>,
+        warm: Arc<Notify>,
     ) -> std::io::Result<Self> {
         let limits = Limits { max_batch: config.max_batch, max_delay: config.max_delay };
         let state = State { queue: Queue::new(limits), next_id: 0, handing_back: false, closed: false };
-        let shared = Arc::new(Shared { backend, faults, meter, state: Mutex::new(state), wake: Condvar::new() });
+        let (state, wake) = (Mutex::new(state), Condvar::new());
+        let shared = Arc::new(Shared { backend, faults, meter, state, wake, warm });
         let inference = Arc::clone(&shared);
         std::thread::Builder::new().name("inference".to_owned()).spawn(move || inference.work())?;
         Ok(Self { shared })
@@ -231,7 +235,12 @@ impl<B: Backend> Shared<B> {
             let idle = if warm_ups.len() > 0 { Idle::Return } else { Idle::Wait };
             match self.next(idle) {
                 Next::Closed => return,
-                Next::Idle => warm_ups.next().into_iter().for_each(|(task, inputs)| self.warm_up(task, &inputs)),
+                Next::Idle => {
+                    warm_ups.next().into_iter().for_each(|(task, inputs)| self.warm_up(task, &inputs));
+                    if warm_ups.len() == 0 {
+                        self.warm.notify_one();
+                    }
+                }
                 Next::Batch(batch) => {
                     self.meter.moved();
                     self.faults.hang();

@@ -27,8 +27,8 @@ pub(super) struct Core<B: Backend> {
     pub(super) config: WorkerConfig,
     /// Its faults.
     pub(super) faults: Arc<Faults>,
-    /// Woken when the state, or the models, may have changed.
-    pub(super) changed: Notify,
+    /// Woken when the state, or the models, or what is known of them, may have changed.
+    pub(super) changed: Arc<Notify>,
     meter: Arc<Meter>,
     held: Held,
     models: OnceLock<Models<B>>,
@@ -86,7 +86,7 @@ impl<B: Backend> Core<B> {
     pub(super) fn new(config: WorkerConfig, faults: Faults) -> Self {
         Self {
             faults: Arc::new(faults),
-            changed: Notify::new(),
+            changed: Arc::new(Notify::new()),
             meter: Arc::new(Meter::new()),
             held: Held { count: AtomicUsize::new(0), requests: Mutex::new((0, HashMap::new())) },
             models: OnceLock::new(),
@@ -103,8 +103,8 @@ impl<B: Backend> Core<B> {
     /// Where the system gives no thread for them.
     pub(super) fn ready(&self, backend: B) -> std::io::Result<()> {
         let backend = Arc::new(backend);
-        let (faults, meter) = (Arc::clone(&self.faults), Arc::clone(&self.meter));
-        let batcher = Batcher::start(&self.config, Arc::clone(&backend), faults, meter)?;
+        let (faults, meter, warm) = (Arc::clone(&self.faults), Arc::clone(&self.meter), Arc::clone(&self.changed));
+        let batcher = Batcher::start(&self.config, Arc::clone(&backend), faults, meter, warm)?;
         // It is called once; a second set of models would only be dropped.
         let _ = self.models.set(Models { backend, batcher });
         // An order to drain that came before them is theirs too.

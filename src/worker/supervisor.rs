@@ -166,7 +166,8 @@ impl Supervisor {
         }
         let state = self.life.state();
         self.view.send_modify(|view| {
-            if view.state != state || view.report.capabilities != report.capabilities {
+            let learned = view.report.service_times.len() != report.service_times.len();
+            if view.state != state || view.report.capabilities != report.capabilities || learned {
                 view.urgent += 1;
             }
             view.state = state;

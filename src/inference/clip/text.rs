@@ -3,7 +3,8 @@
 use super::config::{TextConfig, activation};
 use crate::inference::encoder::{self, Encoder, EncoderSpec, LayerNames, NormOrder, attention, layer_norm};
 use crate::inference::kernels::{Epilogue, LayerNorm, Linear, Mask};
-use crate::inference::model::{Context, InferenceError, chunks};
+use crate::inference::model::{Context, InferenceError, chunks, embed};
+use crate::inference::operations;
 use crate::inference::place::Place;
 use crate::inference::source::LoadError;
 use crate::inference::weights::{Table, Weights};
@@ -33,7 +34,6 @@ pub(in crate::inference) struct TextTower {
     encoder: Encoder,
     final_norm: LayerNorm,
     projection: Linear,
-    width: usize,
 }
 
 impl TextTower {
@@ -65,7 +65,6 @@ impl TextTower {
             encoder: Encoder::load(weights, "text_model.encoder.layers", &spec)?,
             final_norm: layer_norm(weights, "text_model.final_layer_norm", width, config.layer_norm_eps)?,
             projection: encoder::projection(weights, "text_projection", projection, width)?,
-            width,
         })
     }
 
@@ -87,17 +86,11 @@ impl TextTower {
     ) -> Result<Vec<f32>, InferenceError> {
         let mut rows = Vec::with_capacity(sequences.len() * self.projection());
         for sequences in chunks(sequences, MAX_TOKENS, |sequence| sequence.len()) {
-            let Context { compute, buffers } = context;
-            let ranges = buffers.embed(&self.words, &self.positions, sequences);
-            self.encoder.forward(compute, &mut buffers.encoder, &ranges)?;
-            let mut ends: Vec<f32> = ranges
-                .iter()
-                .zip(sequences)
-                .flat_map(|(range, ids)| {
-                    &buffers.encoder.states[(range.start + end_of_text(ids)) * self.width..][..self.width]
-                })
-                .copied()
-                .collect();
+            let (states, ranges) = embed(&self.words, &self.positions, sequences);
+            let states = self.encoder.forward(context, states, &ranges)?;
+            let ends = ranges.iter().zip(sequences).map(|(range, ids)| range.start + end_of_text(ids));
+            let mut ends = operations::rows(&states, ends)?;
+            let compute = &context.compute;
             self.final_norm.forward(compute, &mut ends);
             let from = rows.len();
             rows.resize(from + sequences.len() * self.projection(), 0.0);

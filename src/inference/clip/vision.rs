@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
+
 use super::config::{Config, VisionConfig, activation, preprocess};
 use super::text::LAYER_NAMES;
 use crate::inference::dense::Dense;
 use crate::inference::encoder::{self, Encoder, EncoderSpec, NormOrder, attention, layer_norm};
-use crate::inference::image::{MAX_INPUT_SIDE, Pixels, Preprocess};
-use crate::inference::kernels::{Epilogue, LayerNorm, Linear, Mask};
+use crate::inference::image::{MAX_INPUT_SIDE, Pixels, Preprocess, normalised};
+use crate::inference::kernels::{Activation, Epilogue, LayerNorm, Linear, Mask};
 use crate::inference::mobilenet_v2;
 use crate::inference::model::{Context, InferenceError};
+use crate::inference::operations;
 use crate::inference::place::Place;
 use crate::inference::source::{Files, LoadError, Loader};
 use crate::inference::weights::Weights;
@@ -49,19 +52,9 @@ impl PictureTower {
         match self {
             Self::Transformer(tower, _) => {
                 let mut rows = Vec::new();
-                let mut numbers = std::mem::take(&mut context.buffers.picture);
                 for pictures in pictures.chunks(MAX_PICTURES) {
-                    let normalised: Vec<Vec<f32>> = pictures
-                        .iter()
-                        .map(|picture| {
-                            picture.normalised(&mut numbers);
-                            numbers.clone()
-                        })
-                        .collect();
-                    let normalised: Vec<&[f32]> = normalised.iter().map(Vec::as_slice).collect();
-                    rows.extend(tower.forward(context, &normalised)?);
+                    rows.extend(tower.forward(context, &normalised(&context.compute, pictures)?)?);
                 }
-                context.buffers.picture = numbers;
                 Ok(rows)
             }
             Self::Convolutional { backbone, projection, .. } => {
@@ -80,7 +73,7 @@ pub(in crate::inference) struct VisionTransformer {
     class: Vec<f32>,
     /// Positions of the patches.
     positions: Vec<f32>,
-    patches: Dense,
+    patches: operations::Linear,
     pre_norm: LayerNorm,
     encoder: Encoder,
     post_norm: LayerNorm,
@@ -139,7 +132,7 @@ impl VisionTransformer {
         Ok(Self {
             class,
             positions: positions[width..].to_vec(),
-            patches,
+            patches: operations::Linear::Kernel(patches),
             // The checkpoint spells it so.
             pre_norm: layer_norm(weights, "vision_model.pre_layrnorm", width, epsilon)?,
             encoder: Encoder::load(weights, "vision_model.encoder.layers", &spec)?,
@@ -151,41 +144,32 @@ impl VisionTransformer {
         })
     }
 
-    /// Projections (not normalised), one row for each picture of `side × side × 3` normalised numbers.
+    /// Projections (not normalised), one row for each picture of `pictures × side × side × 3` normalised numbers.
     pub(in crate::inference) fn forward(
         &self,
         context: &mut Context,
-        pictures: &[&[f32]],
+        pictures: &Tensor,
     ) -> Result<Vec<f32>, InferenceError> {
-        let Context { compute, buffers } = context;
         let Self { width, side, patch, .. } = *self;
-        let across = side / patch;
+        let (pictures_count, across) = (pictures.dim(0)?, side / patch);
         let count = across * across;
-        let mut rows = Vec::with_capacity(pictures.len() * side * side * 3);
-        for picture in pictures {
-            for (y, x) in (0..count).map(|index| (index / across, index % across)) {
-                for line in 0..patch {
-                    let start = ((y * patch + line) * side + x * patch) * 3;
-                    rows.extend_from_slice(&picture[start..][..patch * 3]);
-                }
-            }
-        }
-        let mut embedded = vec![0f32; pictures.len() * count * width];
-        self.patches.forward(compute, &rows, &mut embedded, Epilogue::default(), &mut buffers.encoder.quantised);
-        drop(rows);
-        let states = &mut buffers.encoder.states;
-        states.clear();
+        // A row for each patch: its lines of pixels one after the other.
+        let rows = pictures.reshape((pictures_count, across, patch, across, patch * 3))?.transpose(2, 3)?;
+        let rows = rows.contiguous()?.reshape((pictures_count * count, patch * patch * 3))?;
+        let embedded = self.patches.forward(&context.means(), &rows, Activation::None, None)?;
+        let embedded = embedded.flatten_all()?.to_vec1::<f32>()?;
+        let mut states = Vec::with_capacity(pictures_count * (count + 1) * width);
         for patches in embedded.chunks_exact(count * width) {
             states.extend_from_slice(&self.class);
             states.extend(patches.iter().zip(&self.positions).map(|(x, position)| x + position));
         }
-        self.pre_norm.forward(compute, states);
-        let ranges: Vec<_> = (0..pictures.len()).map(|index| index * (count + 1)..(index + 1) * (count + 1)).collect();
-        self.encoder.forward(compute, &mut buffers.encoder, &ranges)?;
-        let mut classes: Vec<f32> =
-            ranges.iter().flat_map(|range| &buffers.encoder.states[range.start * width..][..width]).copied().collect();
+        self.pre_norm.forward(&context.compute, &mut states);
+        let ranges: Vec<_> = (0..pictures_count).map(|index| index * (count + 1)..(index + 1) * (count + 1)).collect();
+        let states = self.encoder.forward(context, states, &ranges)?;
+        let mut classes = operations::rows(&states, ranges.iter().map(|range| range.start))?;
+        let compute = &context.compute;
         self.post_norm.forward(compute, &mut classes);
-        let mut rows = vec![0f32; pictures.len() * self.projection.outputs()];
+        let mut rows = vec![0f32; pictures_count * self.projection.outputs()];
         self.projection.forward(compute, &classes, &mut rows, Epilogue::default());
         Ok(rows)
     }

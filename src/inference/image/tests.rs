@@ -154,8 +154,9 @@ fn an_odd_margin_is_split_as_each_library_does() {
 fn normalisation_is_per_channel() {
     let preprocess = Preprocess { mean: [0.0, 0.5, 1.0], std: [1.0, 0.5, 0.25], ..PREPROCESS };
     let pixels = preprocess.decode(&png(64, 64)).unwrap();
-    let mut numbers = Vec::new();
-    pixels.normalised(&mut numbers);
+    let numbers = normalised(&Compute::new(1), &[&pixels, &pixels]).unwrap();
+    assert_eq!(numbers.dims()[0], 2);
+    let numbers: Vec<f32> = numbers.flatten_all().unwrap().to_vec1().unwrap();
     let [r, g, b] = [pixels.rgb()[0], pixels.rgb()[1], pixels.rgb()[2]].map(|x| f32::from(x) / 255.0);
     assert!((numbers[0] - r).abs() < 1e-6);
     assert!((numbers[1] - (g - 0.5) / 0.5).abs() < 1e-6);

@@ -235,6 +235,11 @@ impl LinearInt8 {
         Self::pack(outputs, inputs, bias, |row, into| into.copy_from_slice(&weights[row * inputs..][..inputs]))
     }
 
+    /// Numbers in a row of the input.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     /// Numbers in a row of the output.
     pub fn outputs(&self) -> usize {
         self.outputs

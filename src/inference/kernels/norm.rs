@@ -22,18 +22,7 @@ impl LayerNorm {
     /// # Panics
     /// When `x` is not a whole number of rows (a bug in the caller, never a matter of input).
     pub fn forward(&self, compute: &Compute, x: &mut [f32]) {
-        let width = self.weight.len();
-        assert_eq!(x.len() % width, 0, "layer norm over rows of {width}");
-        let rows = x.len() / width;
-        let parts = if x.len() < PARALLEL_FROM { 1 } else { compute.pool.threads() };
-        let shared = SharedMut::new(x);
-        compute.pool.run_ranges(rows, parts, &|range| {
-            for row in range {
-                // SAFETY: `run_ranges` hands out each row once, and rows do not overlap.
-                let row = unsafe { shared.slice_mut(row * width, width) };
-                self.row(compute, row);
-            }
-        });
+        self.rows(compute, None, x);
     }
 
     /// As [`LayerNorm::forward`], from `x` into `y`.
@@ -41,8 +30,27 @@ impl LayerNorm {
     /// # Panics
     /// When the lengths of `x` and `y` differ or are not a whole number of rows.
     pub fn forward_into(&self, compute: &Compute, x: &[f32], y: &mut [f32]) {
-        y.copy_from_slice(x);
-        self.forward(compute, y);
+        assert_eq!(x.len(), y.len(), "layer norm into as many rows");
+        self.rows(compute, Some(x), y);
+    }
+
+    /// Normalises each row of `x`, or of `y` itself, into `y`.
+    fn rows(&self, compute: &Compute, x: Option<&[f32]>, y: &mut [f32]) {
+        let width = self.weight.len();
+        assert_eq!(y.len() % width, 0, "layer norm over rows of {width}");
+        let rows = y.len() / width;
+        let parts = if y.len() < PARALLEL_FROM { 1 } else { compute.pool.threads() };
+        let shared = SharedMut::new(y);
+        compute.pool.run_ranges(rows, parts, &|range| {
+            for index in range {
+                // SAFETY: `run_ranges` hands out each row once, and rows do not overlap.
+                let row = unsafe { shared.slice_mut(index * width, width) };
+                if let Some(x) = x {
+                    row.copy_from_slice(&x[index * width..][..width]);
+                }
+                self.row(compute, row);
+            }
+        });
     }
 
     fn row(&self, compute: &Compute, row: &mut [f32]) {

@@ -1,11 +1,13 @@
-//! The network, wherever it computes: all but its last layer with our kernels or as candle's operations.
+//! The network, wherever it computes: all but its last layer as one operation of our kernels or as candle's own ones.
+
+use candle_core::Tensor;
 
 use super::checkpoint::Features;
-use super::trunk::{Buffers, KernelTrunk};
+use super::convolutions::Convolutions;
+use super::trunk::{KernelTrunk, Pooled};
 use crate::inference::encoder;
-use crate::inference::graph::Convolutions;
 use crate::inference::kernels::{Compute, Epilogue, Linear};
-use crate::inference::model::InferenceError;
+use crate::inference::model::{Context, InferenceError};
 use crate::inference::place::Place;
 use crate::inference::weights::{Weights, WeightsError};
 
@@ -20,7 +22,7 @@ enum Trunk {
     /// With our kernels.
     Kernels(KernelTrunk),
     /// With candle's operations.
-    Graph(Convolutions),
+    Candle(Convolutions),
 }
 
 impl Network {
@@ -29,7 +31,7 @@ impl Network {
         let classifier = encoder::classifier(weights, "classifier", features.head.outputs())?;
         let trunk = match place {
             Place::Cpu(_) => Trunk::Kernels(KernelTrunk::pack(features)),
-            Place::Candle(device) => Trunk::Graph(
+            Place::Candle(device) => Trunk::Candle(
                 Convolutions::place(features, device)
                     .map_err(|source| WeightsError::Device { name: "the convolutions".to_owned(), source })?,
             ),
@@ -41,7 +43,7 @@ impl Network {
     pub(in crate::inference) fn features(&self) -> usize {
         match &self.trunk {
             Trunk::Kernels(trunk) => trunk.features(),
-            Trunk::Graph(trunk) => trunk.width(),
+            Trunk::Candle(trunk) => trunk.width(),
         }
     }
 
@@ -50,26 +52,23 @@ impl Network {
         self.classifier.outputs()
     }
 
-    /// Pooled features of `count` square pictures, one row each; `fill(index, into)` writes the `side × side × 3` normalised
-    /// numbers of one.
+    /// Pooled features of `pictures × side × side × 3` normalised numbers, one row each.
     ///
     /// # Errors
     /// Where a device fails; our kernels never do.
     pub(in crate::inference) fn pooled(
         &self,
-        compute: &Compute,
-        rooms: &mut Vec<Buffers>,
-        count: usize,
-        fill: &(dyn Fn(usize, &mut Vec<f32>) + Sync),
+        context: &mut Context,
+        pictures: &Tensor,
     ) -> Result<Vec<f32>, InferenceError> {
-        match &self.trunk {
-            Trunk::Kernels(trunk) => Ok(trunk.pooled(compute, rooms, count, fill)),
-            Trunk::Graph(trunk) => {
-                let mut pictures = vec![Vec::new(); count];
-                pictures.iter_mut().enumerate().for_each(|(index, into)| fill(index, into));
-                trunk.pooled(&pictures)
+        let pooled = match &self.trunk {
+            Trunk::Kernels(trunk) => {
+                let Context { compute, buffers } = context;
+                pictures.apply_op1_no_bwd(&Pooled { trunk, compute, rooms: &buffers.convolution })?
             }
-        }
+            Trunk::Candle(trunk) => trunk.pooled(pictures)?,
+        };
+        Ok(pooled.flatten_all()?.to_vec1()?)
     }
 
     /// Logits of pooled features (any number of rows).

@@ -1,11 +1,15 @@
 //! The convolutions with our kernels. Pictures go through one at a time (or one for each thread) in NHWC, so that activations
 //! stay in the cache.
 
+use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape};
 
 use super::block::Block;
 use super::checkpoint::Features;
 use crate::inference::kernels::{Activation, Compute, Epilogue, Linear, Pool};
+use crate::inference::operations::numbers;
 
 /// Side of a picture from which a block is computed row by row: below, everything is in the caches anyway, and a row is too
 /// short to make good use of weights.
@@ -18,10 +22,29 @@ pub(super) struct KernelTrunk {
     head: Linear,
 }
 
+/// Pictures to pooled features as one operation: between the layers of a picture nothing leaves the caches.
+pub(super) struct Pooled<'a> {
+    pub(super) trunk: &'a KernelTrunk,
+    pub(super) compute: &'a Compute,
+    pub(super) rooms: &'a RefCell<Vec<Buffers>>,
+}
+
+impl CustomOp1 for Pooled<'_> {
+    fn name(&self) -> &'static str {
+        "MobileNetV2's features"
+    }
+
+    fn cpu_fwd(&self, pictures: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (count, side, _, _) = layout.shape().dims4()?;
+        let pictures = numbers(pictures, layout)?;
+        let pooled = self.trunk.pooled(self.compute, &mut self.rooms.borrow_mut(), pictures, side);
+        Ok((CpuStorage::F32(pooled), (count, self.trunk.features()).into()))
+    }
+}
+
 /// Buffers of a forward pass, kept between pictures.
 #[derive(Default)]
 pub(in crate::inference) struct Buffers {
-    picture: Vec<f32>,
     input: Vec<f32>,
     state: Vec<f32>,
     expanded: Vec<f32>,
@@ -32,8 +55,8 @@ pub(in crate::inference) struct Buffers {
 impl Buffers {
     /// Numbers held.
     pub(in crate::inference) fn capacity(&self) -> usize {
-        let Self { picture, input, state, expanded, convolved, next } = self;
-        [picture, input, state, expanded, convolved, next].map(Vec::capacity).iter().sum()
+        let Self { input, state, expanded, convolved, next } = self;
+        [input, state, expanded, convolved, next].map(Vec::capacity).iter().sum()
     }
 }
 
@@ -57,14 +80,10 @@ impl KernelTrunk {
         self.head.outputs()
     }
 
-    /// As the network's.
-    pub(super) fn pooled(
-        &self,
-        compute: &Compute,
-        rooms: &mut Vec<Buffers>,
-        count: usize,
-        fill: &(dyn Fn(usize, &mut Vec<f32>) + Sync),
-    ) -> Vec<f32> {
+    /// Pooled features, one row for each picture of `side × side × 3` numbers.
+    fn pooled(&self, compute: &Compute, rooms: &mut Vec<Buffers>, pictures: &[f32], side: usize) -> Vec<f32> {
+        let pictures: Vec<&[f32]> = pictures.chunks_exact((side * side * 3).max(1)).collect();
+        let count = pictures.len();
         let threads = compute.pool.threads();
         // Whole pictures are the better parts: between the layers nobody waits for anybody.
         let apart = if threads > 1 { count / threads * threads } else { 0 };
@@ -74,8 +93,7 @@ impl KernelTrunk {
             let (free, done) = (Mutex::new(std::mem::take(rooms)), Mutex::new(Vec::with_capacity(apart)));
             compute.pool.run(apart, &|index| {
                 let mut room = lock(&free).pop().unwrap_or_default();
-                fill(index, &mut room.picture);
-                let row = self.pooled_one(&alone, &mut room);
+                let row = self.pooled_one(&alone, &mut room, pictures[index], side);
                 lock(&free).push(room);
                 lock(&done).push((index, row));
             });
@@ -88,16 +106,14 @@ impl KernelTrunk {
             rooms.push(Buffers::default());
         }
         for (index, row) in rows.iter_mut().enumerate().skip(apart) {
-            fill(index, &mut rooms[0].picture);
-            *row = self.pooled_one(compute, &mut rooms[0]);
+            *row = self.pooled_one(compute, &mut rooms[0], pictures[index], side);
         }
         rows.concat()
     }
 
-    /// Pooled features of the picture in the buffers.
-    fn pooled_one(&self, compute: &Compute, buffers: &mut Buffers) -> Vec<f32> {
-        let Buffers { picture, input, state, expanded, convolved, next } = buffers;
-        let mut side = (picture.len() / 3).isqrt();
+    /// Pooled features of one picture.
+    fn pooled_one(&self, compute: &Compute, buffers: &mut Buffers, picture: &[f32], mut side: usize) -> Vec<f32> {
+        let Buffers { input, state, expanded, convolved, next } = buffers;
         columns(compute, picture, side, input);
         side = side.div_ceil(2);
         let mut length = side * side * self.stem.outputs();

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
 use super::checkpoint::{self, Shapes, Sizes, begin};
@@ -133,13 +133,13 @@ fn mobilenet_v2_100() {
     let shapes = checkpoint::mobilenet(32, [16, 24, 32, 64, 96, 160, 320], 1_280, 6, 1_000);
     let folder = tempfile::tempdir().unwrap();
     let weights = write(folder.path(), &shapes);
-    let context = Context::new(2);
+    let mut context = Context::new(2);
     // More pictures than threads: some go through apart, the last one on all threads.
     let pictures = [picture(), vec![0.0; 224 * 224 * 3], picture()];
-    let fill = |index: usize, into: &mut Vec<f32>| into.clone_from(&pictures[index]);
+    let pictures = Tensor::from_vec(pictures.concat(), (3, 224, 224, 3), &Device::Cpu).unwrap();
     for place in [Place::default(), Place::Candle(Device::Cpu)] {
         let network = mobilenet_v2::Network::load(&weights, &place).unwrap();
-        let pooled = network.pooled(&context.compute, &mut Vec::new(), 3, &fill).unwrap();
+        let pooled = network.pooled(&mut context, &pictures).unwrap();
         for index in [0, 2] {
             let pooled = &pooled[index * 1_280..][..1_280];
             assert_close(pooled, &GOLDEN["mobilenet"]["pooled"], "pooled features");
@@ -177,16 +177,16 @@ fn clip_vit_base_patch32_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let weights = write(folder.path(), &shapes);
     let load = |place: Place| VisionTransformer::load(&weights, &VisionConfig::default(), 512, &place).unwrap();
-    let picture = picture();
+    let pictures = Tensor::from_vec([picture(), picture()].concat(), (2, 224, 224, 3), &Device::Cpu).unwrap();
     for place in [Place::default(), Place::Candle(Device::Cpu)] {
-        let rows = load(place).forward(&mut Context::new(2), &[&picture, &picture]).unwrap();
+        let rows = load(place).forward(&mut Context::new(2), &pictures).unwrap();
         for row in rows.chunks_exact(512) {
             assert_close(row, &GOLDEN["clip"]["picture"], "projection");
         }
     }
     let network = load(Place::from(Precision::Int8));
     assert_int8_near(
-        |context| network.forward(context, &[&picture]).unwrap(),
+        |context| network.forward(context, &pictures.narrow(0, 0, 1).unwrap()).unwrap(),
         &GOLDEN["clip"]["picture"],
         "projection",
     );

@@ -72,6 +72,7 @@ struct Stage {
     allow: mpsc::Sender<()>,
     faults: Arc<Faults>,
     meter: Arc<Meter>,
+    warm: Arc<Notify>,
 }
 
 impl Stage {
@@ -86,8 +87,10 @@ impl Stage {
         let puppet = Arc::new(Puppet { began: began_tx, allowed: Mutex::new(allowed), warm_ups });
         let faults = Arc::new(Faults::new(FaultSettings::default(), 0));
         let meter = Arc::new(Meter::new());
-        let batcher = Batcher::start(&config, puppet, Arc::clone(&faults), Arc::clone(&meter)).unwrap();
-        Self { batcher, began, allow, faults, meter }
+        let warm = Arc::new(Notify::new());
+        let batcher = Batcher::start(&config, puppet, Arc::clone(&faults), Arc::clone(&meter), Arc::clone(&warm));
+        let batcher = batcher.unwrap();
+        Self { batcher, began, allow, faults, meter, warm }
     }
 
     fn submit(&self, prepared: &'static str) -> Ticket<Puppet> {
@@ -142,6 +145,7 @@ async fn a_warm_up_shows_what_a_batch_costs_and_makes_way_for_work() {
     stage.allow(2);
     work.answer().await.unwrap();
     assert_eq!(stage.began.recv().unwrap(), ["a", "b"]);
+    tokio::time::timeout(LONG, stage.warm.notified()).await.expect("nobody is told that the model is warm");
     assert_eq!(stage.batcher.service_times()[0].task, TEXT);
 }
 

@@ -1,13 +1,11 @@
-//! MobileNetV2's convolutions, their batch norms folded into them by whoever loads them.
+//! The convolutions as candle's own operations, for devices whose kernels are candle's.
 
 use candle_core::{Device, Result, Tensor};
 
-use super::broken;
-use crate::inference::mobilenet_v2::{Convolution, Features, InvertedResidual};
-use crate::inference::model::InferenceError;
+use super::checkpoint::{Convolution, Features, InvertedResidual};
 
 /// The convolutions on a device.
-pub(in crate::inference) struct Convolutions {
+pub(super) struct Convolutions {
     device: Device,
     stem: Placed,
     blocks: Vec<(Vec<Placed>, bool)>,
@@ -27,7 +25,7 @@ struct Placed {
 
 impl Convolutions {
     /// Takes convolutions to a device.
-    pub(in crate::inference) fn place(features: Features, device: &Device) -> Result<Self> {
+    pub(super) fn place(features: Features, device: &Device) -> Result<Self> {
         let Features { stem, blocks, head } = features;
         let width = head.outputs();
         let place = |convolution| Placed::new(convolution, device);
@@ -45,25 +43,19 @@ impl Convolutions {
     }
 
     /// Width of the pooled features.
-    pub(in crate::inference) fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Pooled features, one row for each picture of `side × side × 3` normalised numbers.
-    pub(in crate::inference) fn pooled(&self, pictures: &[Vec<f32>]) -> std::result::Result<Vec<f32>, InferenceError> {
-        self.run(pictures).map_err(|error| broken(&error))
-    }
-
-    fn run(&self, pictures: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let Some(first) = pictures.first() else { return Ok(Vec::new()) };
-        let side = (first.len() / 3).isqrt();
-        let x = Tensor::from_vec(pictures.concat(), (pictures.len(), side, side, 3), &self.device)?;
-        let mut x = self.stem.forward(&x.permute((0, 3, 1, 2))?.contiguous()?)?;
+    /// Pooled features, one row for each of `pictures × side × side × 3` normalised numbers.
+    pub(super) fn pooled(&self, pictures: &Tensor) -> Result<Tensor> {
+        let x = pictures.to_device(&self.device)?.permute((0, 3, 1, 2))?.contiguous()?;
+        let mut x = self.stem.forward(&x)?;
         for (convolutions, residual) in &self.blocks {
             let y = convolutions.iter().try_fold(x.clone(), |x, convolution| convolution.forward(&x))?;
             x = if *residual { (y + x)? } else { y };
         }
-        self.head.forward(&x)?.mean((2, 3))?.flatten_all()?.to_vec1()
+        self.head.forward(&x)?.mean((2, 3))
     }
 }
 
