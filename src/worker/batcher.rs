@@ -320,7 +320,7 @@ impl<B: Backend> Shared<B> {
         {
             let queue = &mut self.lock().queue;
             queue.observe(task, units, size, took.as_secs_f64());
-            queue.answered(task, Instant::now());
+            queue.answered(task, size, Instant::now());
         }
         for (entry, result) in waiting.into_iter().zip(results) {
             let waited = started.saturating_duration_since(entry.arrived);

@@ -87,11 +87,13 @@ struct Lane<T> {
 /// have their answer do.
 #[derive(Debug, Default)]
 struct Returning {
-    /// When the last batch was answered.
-    answered: Option<Instant>,
+    /// When the last batch was answered, and how many were in it.
+    answered: Option<(Instant, usize)>,
     /// How many arrived shortly after it.
     seen: u32,
-    /// How many do as a rule.
+    /// The first and the last of them.
+    came: Option<(Instant, Instant)>,
+    /// What share of those who were answered does as a rule.
     usual: f64,
 }
 
@@ -142,9 +144,9 @@ impl<T> Queue<T> {
         self.lanes[task.index()].cost.observe(units, requests, seconds);
     }
 
-    /// Takes in that a batch is about to be answered.
-    pub(super) fn answered(&mut self, task: TaskType, now: Instant) {
-        self.lanes[task.index()].returning.answered(now);
+    /// Takes in that a batch of so many requests is about to be answered.
+    pub(super) fn answered(&mut self, task: TaskType, requests: usize, now: Instant) {
+        self.lanes[task.index()].returning.answered(now, requests);
     }
 
     /// What to do now that the model is free. What is past its deadline is dropped on the way.
@@ -175,14 +177,16 @@ impl<T> Lane<T> {
     /// about to ask again.
     fn worth_waiting(&self, limits: Limits, now: Instant) -> Option<Instant> {
         let slack = self.waiting.iter().map(|entry| entry.deadline.saturating_duration_since(now)).min()?;
+        let (waiting, gain) = (self.waiting.len(), gain(&self.cost));
         let company = || {
             let likely = self.recent.into_iter().max().unwrap_or(0).min(limits.max_batch);
             let oldest = self.waiting.iter().map(|entry| entry.arrived).min()?;
-            (self.waiting.len() < likely).then(|| oldest + limits.max_delay.min(slack / 4).min(gain(&self.cost)))
+            let missing = likely.saturating_sub(waiting);
+            (missing > 0).then(|| oldest + limits.max_delay.min(slack / 4).min(worth(missing, waiting, gain)))
         };
         let returning = || {
-            let until = self.returning.expected(self.waiting.len(), limits.at_once(&self.cost), gain(&self.cost))?;
-            (self.waiting.len() < limits.max_batch).then(|| until.min(now + slack / 4))
+            let until = self.returning.expected(now, waiting, limits.at_once(&self.cost), gain)?;
+            (waiting < limits.max_batch).then(|| until.min(now + slack / 4))
         };
         [company(), returning()].into_iter().flatten().filter(|until| *until > now).max()
     }
@@ -215,6 +219,13 @@ fn gain(cost: &CostModel) -> Duration {
     Duration::try_from_secs_f64(cost.fixed()).unwrap_or_default()
 }
 
+/// How long it is worth to wait for those who are missing: each of them saves `gain`, each who waits loses the wait.
+fn worth(missing: usize, waiting: usize, gain: Duration) -> Duration {
+    /// How much more must be saved than is lost: they may not come.
+    const MORE: f64 = 1.5;
+    gain.mul_f64((missing as f64 / (MORE * waiting.max(1) as f64)).min(1.0))
+}
+
 impl Limits {
     /// How soon after its batch was answered a client asks again that is worth waiting for.
     fn at_once(self, cost: &CostModel) -> Duration {
@@ -225,29 +236,36 @@ impl Limits {
 impl Returning {
     /// Weight of a new batch.
     const WEIGHT: f64 = 0.25;
-    /// How much more must be saved than is lost by waiting.
-    const WORTH: f64 = 1.5;
+    /// Who comes as much later than this many of those before them came apart is not waited for.
+    const APART: u32 = 4;
 
-    fn answered(&mut self, now: Instant) {
-        if self.answered.replace(now).is_some() {
-            self.usual += Self::WEIGHT * (f64::from(self.seen) - self.usual);
+    fn answered(&mut self, now: Instant, requests: usize) {
+        if let Some((_, before)) = self.answered.replace((now, requests.max(1))) {
+            self.usual += Self::WEIGHT * (f64::from(self.seen) / before as f64 - self.usual);
         }
-        self.seen = 0;
+        (self.seen, self.came) = (0, None);
     }
 
     fn arrived(&mut self, now: Instant, at_once: Duration) {
-        if self.answered.is_some_and(|at| now.saturating_duration_since(at) <= at_once) {
+        if self.answered.is_some_and(|(at, _)| now.saturating_duration_since(at) <= at_once) {
             self.seen += 1;
+            let (first, _) = self.came.unwrap_or((now, now));
+            self.came = Some((first, now));
         }
     }
 
-    /// Until when to wait for the others, if they save more than the `waiting` lose: each of those who
-    /// join saves `gain`, each who waits loses the wait. Requests that come evenly save less.
-    fn expected(&self, waiting: usize, at_once: Duration, gain: Duration) -> Option<Instant> {
-        let missing = self.usual.round() - f64::from(self.seen);
-        let saved = self.usual * gain.as_secs_f64();
-        let lost = waiting as f64 * at_once.as_secs_f64();
-        (missing >= 1.0 && saved > Self::WORTH * lost).then(|| self.answered.map(|at| at + at_once)).flatten()
+    /// Until when to wait for the others, where that is worth it.
+    fn expected(&self, now: Instant, waiting: usize, at_once: Duration, gain: Duration) -> Option<Instant> {
+        let (answered, requests) = self.answered?;
+        let missing = ((self.usual * requests as f64).round() - f64::from(self.seen)).max(0.0) as usize;
+        let most = answered + at_once;
+        let until = match self.came {
+            Some((first, last)) if self.seen > 1 => {
+                most.min(last + Self::APART * (last.saturating_duration_since(first) / (self.seen - 1)))
+            }
+            _ => most,
+        };
+        (missing > 0 && until.saturating_duration_since(now) <= worth(missing, waiting, gain)).then_some(until)
     }
 }
 
@@ -442,7 +460,7 @@ mod tests {
                     now += 5 * MS;
                     come(&mut queue, &mut coming, now);
                     queue.observe(TEXT, batch.len(), batch.len(), 0.005);
-                    queue.answered(TEXT, now);
+                    queue.answered(TEXT, batch.len(), now);
                     sizes.push(batch.len());
                     // One after the other, as a network has it.
                     let spread = |i: u32| now + think + i * Duration::from_micros(20);
@@ -469,11 +487,11 @@ mod tests {
         // One a millisecond: five wait after a batch, one or two come in the next 1.25 ms.
         for batch in 0..40 {
             let answered = start + batch * gain;
-            returning.answered(answered);
+            returning.answered(answered, 5);
+            assert_eq!(returning.expected(answered, 5, at_once, gain), None, "after {batch} batches");
             for i in 1..=5 {
                 returning.arrived(answered + i * MS, at_once);
             }
-            assert_eq!(returning.expected(5, at_once, gain), None, "after {batch} batches");
         }
     }
 }
