@@ -33,8 +33,8 @@ impl Means<'_> {
     fn output(&self, count: usize) -> Vec<f32> {
         let mut kept = self.outputs.borrow_mut();
         let fitting = kept.iter().enumerate().filter(|(_, output)| output.capacity() >= count);
-        let place = fitting.min_by_key(|(_, output)| output.capacity()).map(|(place, _)| place);
-        let mut output = place.map(|place| kept.swap_remove(place)).unwrap_or_default();
+        let Some((place, _)) = fitting.min_by_key(|(_, output)| output.capacity()) else { return vec![0.0; count] };
+        let mut output = kept.swap_remove(place);
         output.resize(count, 0.0);
         output
     }
@@ -56,8 +56,12 @@ impl InplaceOp1 for Recycled<'_> {
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
         if let CpuStorage::F32(output) = storage {
             let mut kept = self.0.borrow_mut();
-            if kept.len() < Means::KEPT {
-                kept.push(std::mem::take(output));
+            kept.push(std::mem::take(output));
+            // The small ones go: they would be of no use to large batches, and large ones are to small ones.
+            if kept.len() > Means::KEPT
+                && let Some((smallest, _)) = kept.iter().enumerate().min_by_key(|(_, output)| output.capacity())
+            {
+                kept.swap_remove(smallest);
             }
         }
         Ok(())
@@ -190,4 +194,42 @@ pub(super) fn rows(x: &Tensor, indices: impl Iterator<Item = usize>) -> Result<V
     let indices: Vec<u32> = indices.map(|index| index as u32).collect();
     let count = indices.len();
     x.index_select(&Tensor::from_vec(indices, count, x.device())?, 0)?.flatten_all()?.to_vec1()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn outputs_are_used_again_and_large_ones_kept() {
+        let (compute, quantised, outputs) = (Compute::new(1), RefCell::default(), RefCell::default());
+        let means = Means { compute: &compute, quantised: &quantised, outputs: &outputs };
+        let recycled = |count: usize| {
+            means.recycle(Tensor::from_vec(means.output(count), count, &Device::Cpu).unwrap()).unwrap();
+        };
+        (1..=20).rev().for_each(recycled);
+        assert_eq!(outputs.borrow().len(), 1, "each one fits where the one before it was");
+        let together: Vec<Vec<f32>> = (1..=20).map(|count| means.output(100 * count)).collect();
+        for output in together {
+            let count = output.len();
+            means.recycle(Tensor::from_vec(output, count, &Device::Cpu).unwrap()).unwrap();
+        }
+        let mut kept: Vec<usize> = outputs.borrow().iter().map(Vec::capacity).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000]);
+        assert_eq!(means.output(1250).capacity(), 1300);
+        assert_eq!(outputs.borrow().len(), Means::KEPT - 1);
+    }
+
+    #[test]
+    fn a_kernel_refuses_what_does_not_lie_one_after_the_other() {
+        let (compute, quantised, outputs) = (Compute::new(1), RefCell::default(), RefCell::default());
+        let means = Means { compute: &compute, quantised: &quantised, outputs: &outputs };
+        let norm = kernels::LayerNorm { weight: vec![1.0; 4], bias: vec![0.0; 4], epsilon: 1e-5 };
+        let x = Tensor::from_vec((0..16u8).map(f32::from).collect(), (4, 4), &Device::Cpu).unwrap();
+        let norm = LayerNorm::Kernel(norm);
+        assert_eq!(norm.forward(&means, &x.narrow(0, 1, 2).unwrap()).unwrap().dims(), [2, 4]);
+        assert!(norm.forward(&means, &x.t().unwrap()).unwrap_err().to_string().contains("one after the other"));
+    }
 }
