@@ -46,6 +46,8 @@ impl CostModel {
     const EXPLORE_EVERY: u32 = 16;
     /// How much larger.
     const EXPLORE_BY: f64 = 4.0;
+    /// Most requests in a batch, as a coordinator has it.
+    const FULL: f64 = 32.0;
     /// Units of a batch before anything is known.
     const UNKNOWN_UNITS: f64 = 128.0;
 
@@ -102,11 +104,16 @@ impl CostModel {
         self.fixed().max(Self::EXPLORED * self.seconds / self.weight)
     }
 
-    /// What the worker tells of it. With no fixed part at all it would be sent too few requests at once to find one.
-    pub(super) fn service_time(&self, task: TaskType) -> Option<ServiceTime> {
+    /// What the worker tells of it, which takes no more than `max_batch` requests at once. With no fixed part at all it
+    /// would be sent too few requests at once to find one.
+    pub(super) fn service_time(&self, task: TaskType, max_batch: usize) -> Option<ServiceTime> {
         let (_, per_unit) = self.line?;
+        let fixed = self.explored_fixed();
+        // A coordinator thinks in batches of up to `FULL`: where fewer go into one, so many of them take several.
+        let again = (Self::FULL / max_batch.max(1) as f64).ceil() - 1.0;
+        let more = fixed * again / (Self::FULL - 1.0);
         let per_item = per_unit * self.units / self.requests;
-        Some(ServiceTime { task, seconds: self.per_request, fixed: self.explored_fixed(), per_item })
+        Some(ServiceTime { task, seconds: self.per_request, fixed: fixed - more, per_item: per_item + more })
     }
 
     /// The line through the mean of what was seen.
@@ -209,6 +216,20 @@ mod tests {
         assert!(late.iter().sum::<usize>() / late.len() >= 8, "{late:?}");
     }
 
+    /// What is told of so many requests is what they take, in as many batches as that needs.
+    #[test]
+    fn a_small_batch_is_told_of() {
+        let mut cost = CostModel::default();
+        for units in [1, 4, 1, 4] {
+            cost.observe(units, units, 0.020);
+        }
+        for (max_batch, seconds) in [(1, 0.640), (4, 0.160), (16, 0.040), (32, 0.020), (256, 0.020)] {
+            let told = cost.service_time(TaskType::TextClassification, max_batch).unwrap();
+            assert!(close(told.per_item.mul_add(32.0, told.fixed), seconds, 0.1), "{max_batch}: {told:?}");
+            assert!(close(told.fixed + told.per_item, 0.020, 0.1) && told.fixed >= 0.0, "{max_batch}: {told:?}");
+        }
+    }
+
     #[test]
     fn slowness_shows_soon() {
         let mut cost = CostModel::default();
@@ -218,7 +239,7 @@ mod tests {
         for _ in 0..30 {
             cost.observe(10, 2, 0.100);
         }
-        let told = cost.service_time(TaskType::TextClassification).unwrap();
+        let told = cost.service_time(TaskType::TextClassification, 32).unwrap();
         assert!(told.seconds > 0.045, "{told:?}");
         assert!(cost.predict(10).unwrap() > 0.07);
     }

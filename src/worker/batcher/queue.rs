@@ -115,7 +115,7 @@ impl<T> Queue<T> {
 
     /// What each task takes, of those that were ever done.
     pub(super) fn service_times(&self) -> Vec<ServiceTime> {
-        let known = |task: TaskType| self.lanes[task.index()].cost.service_time(task);
+        let known = |task: TaskType| self.lanes[task.index()].cost.service_time(task, self.limits.max_batch);
         TaskType::ALL.into_iter().filter_map(known).collect()
     }
 
