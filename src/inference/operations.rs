@@ -40,6 +40,7 @@ impl Means<'_> {
     }
 
     /// Takes back the memory of an output of which nobody else has a copy.
+    #[expect(clippy::needless_pass_by_value, reason = "nobody may use it afterwards")]
     pub(super) fn recycle(&self, output: Tensor) -> Result<()> {
         if output.device().is_cpu() { output.inplace_op1(&Recycled(self.outputs)) } else { Ok(()) }
     }
