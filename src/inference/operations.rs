@@ -28,8 +28,7 @@ impl Means<'_> {
     /// Most outputs that are kept: more than an encoder's layer has at once.
     const KEPT: usize = 8;
 
-    /// Room for an output of so many numbers, whatever they are: zeroing it for each layer again would take a twentieth of
-    /// the time.
+    /// Room for an output of so many numbers, whatever they are.
     fn output(&self, count: usize) -> Vec<f32> {
         let mut kept = self.outputs.borrow_mut();
         let fitting = kept.iter().enumerate().filter(|(_, output)| output.capacity() >= count);

@@ -18,7 +18,8 @@ pub(super) fn on_huge_pages<T: Copy>(value: T, count: usize) -> Vec<T> {
     all
 }
 
-/// While it is there, the process may have huge pages; the allocator has switched them off for all else.
+/// While it is there, the process may have huge pages; the allocator has switched them off for all else. Where two threads
+/// pack at once, one of them may get small ones.
 struct HugePages;
 
 impl HugePages {
