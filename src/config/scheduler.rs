@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::ServiceTime;
+
 /// Parameters of the pure scheduler. Times are durations; the clock comes in as an argument.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
@@ -114,7 +116,7 @@ impl Default for SchedulerConfig {
             success_half_life: Duration::from_secs(30),
             slow_start: Duration::from_secs(5),
             credit_slack: 1.25,
-            max_batch: 32,
+            max_batch: ServiceTime::FULL_BATCH,
             busy_pause: Duration::from_millis(50),
             heartbeat: Duration::from_secs(1),
             suspect_after: Duration::from_millis(2800),

@@ -10,7 +10,7 @@ use candle_core::{Device, Result as CandleResult, Tensor};
 use super::dense::{Dense, Precision};
 use super::kernels::{Activation, Attention, LayerNorm, Linear, Mask};
 use super::model::{Context, InferenceError};
-use super::operations::{self, Means, Ragged};
+use super::operations::{self, Ragged, Workspace};
 use super::place::Place;
 use super::source::LoadError;
 use super::weights::{Table, Weights, WeightsError};
@@ -105,36 +105,36 @@ impl Encoder {
             Place::Candle(device) => (device, Ragged::padded(self.attention, sequences, device)?),
         };
         let mut states = Tensor::from_vec(states, (tokens, self.width), device)?;
-        let means = context.means();
+        let workspace = context.workspace();
         for layer in &self.layers {
             let next = match self.order {
-                NormOrder::Pre => self.pre(&means, layer, &states, &batch)?,
-                NormOrder::Post => self.post(&means, layer, &states, &batch)?,
+                NormOrder::Pre => self.pre(&workspace, layer, &states, &batch)?,
+                NormOrder::Post => self.post(&workspace, layer, &states, &batch)?,
             };
-            means.recycle(std::mem::replace(&mut states, next))?;
+            workspace.recycle(std::mem::replace(&mut states, next))?;
         }
         Ok(states)
     }
 
-    fn post(&self, means: &Means<'_>, layer: &Layer, x: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
-        let attended = layer.attend(means, x, x, batch)?;
-        let x = layer.attention_norm.forward(means, &attended)?;
-        means.recycle(attended)?;
-        let fed = layer.feed_forward(means, &x, &x, self.activation)?;
-        means.recycle(x)?;
-        let x = layer.feed_forward_norm.forward(means, &fed)?;
-        means.recycle(fed)?;
+    fn post(&self, workspace: &Workspace<'_>, layer: &Layer, x: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
+        let attended = layer.attend(workspace, x, x, batch)?;
+        let x = layer.attention_norm.forward(workspace, &attended)?;
+        workspace.recycle(attended)?;
+        let fed = layer.feed_forward(workspace, &x, &x, self.activation)?;
+        workspace.recycle(x)?;
+        let x = layer.feed_forward_norm.forward(workspace, &fed)?;
+        workspace.recycle(fed)?;
         Ok(x)
     }
 
-    fn pre(&self, means: &Means<'_>, layer: &Layer, x: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
-        let normalised = layer.attention_norm.forward(means, x)?;
-        let x = layer.attend(means, &normalised, x, batch)?;
-        means.recycle(normalised)?;
-        let normalised = layer.feed_forward_norm.forward(means, &x)?;
-        let fed = layer.feed_forward(means, &normalised, &x, self.activation)?;
-        means.recycle(normalised)?;
-        means.recycle(x)?;
+    fn pre(&self, workspace: &Workspace<'_>, layer: &Layer, x: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
+        let normalised = layer.attention_norm.forward(workspace, x)?;
+        let x = layer.attend(workspace, &normalised, x, batch)?;
+        workspace.recycle(normalised)?;
+        let normalised = layer.feed_forward_norm.forward(workspace, &x)?;
+        let fed = layer.feed_forward(workspace, &normalised, &x, self.activation)?;
+        workspace.recycle(normalised)?;
+        workspace.recycle(x)?;
         Ok(fed)
     }
 }
@@ -170,25 +170,31 @@ impl Layer {
         })
     }
 
-    fn attend(&self, means: &Means<'_>, x: &Tensor, residual: &Tensor, batch: &Ragged<'_>) -> CandleResult<Tensor> {
-        let qkv = self.qkv.forward(means, x, Activation::None, None)?;
-        let attended = batch.attend(means, &qkv)?;
-        means.recycle(qkv)?;
-        let output = self.output.forward(means, &attended, Activation::None, Some(residual))?;
-        means.recycle(attended)?;
+    fn attend(
+        &self,
+        workspace: &Workspace<'_>,
+        x: &Tensor,
+        residual: &Tensor,
+        batch: &Ragged<'_>,
+    ) -> CandleResult<Tensor> {
+        let qkv = self.qkv.forward(workspace, x, Activation::None, None)?;
+        let attended = batch.attend(workspace, &qkv)?;
+        workspace.recycle(qkv)?;
+        let output = self.output.forward(workspace, &attended, Activation::None, Some(residual))?;
+        workspace.recycle(attended)?;
         Ok(output)
     }
 
     fn feed_forward(
         &self,
-        means: &Means<'_>,
+        workspace: &Workspace<'_>,
         x: &Tensor,
         residual: &Tensor,
         activation: Activation,
     ) -> CandleResult<Tensor> {
-        let up = self.up.forward(means, x, activation, None)?;
-        let down = self.down.forward(means, &up, Activation::None, Some(residual))?;
-        means.recycle(up)?;
+        let up = self.up.forward(workspace, x, activation, None)?;
+        let down = self.down.forward(workspace, &up, Activation::None, Some(residual))?;
+        workspace.recycle(up)?;
         Ok(down)
     }
 }

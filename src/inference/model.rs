@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::image::Pixels;
 use super::kernels::{Compute, Quantised};
 use super::mobilenet_v2;
-use super::operations::Means;
+use super::operations::Workspace;
 use super::request::{InputError, Request};
 use super::search::{Search, Similarity};
 use super::tokenizer::Tokens;
@@ -217,9 +217,9 @@ impl Context {
     }
 
     /// What an encoder's operations compute with.
-    pub(super) fn means(&self) -> Means<'_> {
+    pub(super) fn workspace(&self) -> Workspace<'_> {
         let Buffers { quantised, outputs, .. } = &self.buffers;
-        Means { compute: &self.compute, quantised, outputs }
+        Workspace { compute: &self.compute, quantised, outputs }
     }
 
     /// Forgets all buffers, which a model that broke may have left in any state.

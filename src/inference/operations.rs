@@ -16,7 +16,7 @@ use super::dense::Dense;
 use super::kernels::{self, Activation, Compute, Epilogue, Quantised};
 
 /// What our kernels compute with.
-pub(super) struct Means<'a> {
+pub(super) struct Workspace<'a> {
     pub(super) compute: &'a Compute,
     /// Room for the input of a layer as integers.
     pub(super) quantised: &'a RefCell<Quantised>,
@@ -24,7 +24,7 @@ pub(super) struct Means<'a> {
     pub(super) outputs: &'a RefCell<Vec<Vec<f32>>>,
 }
 
-impl Means<'_> {
+impl Workspace<'_> {
     /// Most outputs that are kept: more than an encoder's layer has at once.
     const KEPT: usize = 8;
 
@@ -58,7 +58,7 @@ impl InplaceOp1 for Recycled<'_> {
             let mut kept = self.0.borrow_mut();
             kept.push(std::mem::take(output));
             // The small ones go: they would be of no use to large batches, and large ones are to small ones.
-            if kept.len() > Means::KEPT
+            if kept.len() > Workspace::KEPT
                 && let Some((smallest, _)) = kept.iter().enumerate().min_by_key(|(_, output)| output.capacity())
             {
                 kept.swap_remove(smallest);
@@ -78,14 +78,14 @@ impl Linear {
     /// `activation(x · Wᵀ + bias) + residual` of `tokens × inputs`.
     pub(super) fn forward(
         &self,
-        means: &Means<'_>,
+        workspace: &Workspace<'_>,
         x: &Tensor,
         activation: Activation,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
         match self {
             Self::Kernel(layer) => {
-                let product = Product { layer, means, activation };
+                let product = Product { layer, workspace, activation };
                 match residual {
                     Some(residual) => x.apply_op2_no_bwd(residual, &product),
                     None => x.apply_op1_no_bwd(&product),
@@ -112,16 +112,16 @@ impl Linear {
 /// A linear layer with what follows it, by our kernels.
 struct Product<'a> {
     layer: &'a Dense,
-    means: &'a Means<'a>,
+    workspace: &'a Workspace<'a>,
     activation: Activation,
 }
 
 impl Product<'_> {
     fn output(&self, x: &[f32], residual: Option<&[f32]>) -> (CpuStorage, Shape) {
         let rows = x.len() / self.layer.inputs();
-        let mut y = self.means.output(rows * self.layer.outputs());
+        let mut y = self.workspace.output(rows * self.layer.outputs());
         let epilogue = Epilogue { activation: Some(self.activation), residual };
-        self.layer.forward(self.means.compute, x, &mut y, epilogue, &mut self.means.quantised.borrow_mut());
+        self.layer.forward(self.workspace.compute, x, &mut y, epilogue, &mut self.workspace.quantised.borrow_mut());
         (CpuStorage::F32(y), (rows, self.layer.outputs()).into())
     }
 }
@@ -154,9 +154,9 @@ pub(super) enum LayerNorm {
 
 impl LayerNorm {
     /// Each row of `tokens × width` normalised.
-    pub(super) fn forward(&self, means: &Means<'_>, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, workspace: &Workspace<'_>, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Kernel(norm) => x.apply_op1_no_bwd(&Normalised { norm, means }),
+            Self::Kernel(norm) => x.apply_op1_no_bwd(&Normalised { norm, workspace }),
             Self::Candle(norm) => norm.forward(x),
         }
     }
@@ -165,7 +165,7 @@ impl LayerNorm {
 /// A layer norm by our kernel.
 struct Normalised<'a> {
     norm: &'a kernels::LayerNorm,
-    means: &'a Means<'a>,
+    workspace: &'a Workspace<'a>,
 }
 
 impl CustomOp1 for Normalised<'_> {
@@ -175,8 +175,8 @@ impl CustomOp1 for Normalised<'_> {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = numbers(x, layout)?;
-        let mut y = self.means.output(x.len());
-        self.norm.forward_into(self.means.compute, x, &mut y);
+        let mut y = self.workspace.output(x.len());
+        self.norm.forward_into(self.workspace.compute, x, &mut y);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 }
@@ -204,32 +204,32 @@ mod tests {
     #[test]
     fn outputs_are_used_again_and_large_ones_kept() {
         let (compute, quantised, outputs) = (Compute::new(1), RefCell::default(), RefCell::default());
-        let means = Means { compute: &compute, quantised: &quantised, outputs: &outputs };
+        let workspace = Workspace { compute: &compute, quantised: &quantised, outputs: &outputs };
         let recycled = |count: usize| {
-            means.recycle(Tensor::from_vec(means.output(count), count, &Device::Cpu).unwrap()).unwrap();
+            workspace.recycle(Tensor::from_vec(workspace.output(count), count, &Device::Cpu).unwrap()).unwrap();
         };
         (1..=20).rev().for_each(recycled);
         assert_eq!(outputs.borrow().len(), 1, "each one fits where the one before it was");
-        let together: Vec<Vec<f32>> = (1..=20).map(|count| means.output(100 * count)).collect();
+        let together: Vec<Vec<f32>> = (1..=20).map(|count| workspace.output(100 * count)).collect();
         for output in together {
             let count = output.len();
-            means.recycle(Tensor::from_vec(output, count, &Device::Cpu).unwrap()).unwrap();
+            workspace.recycle(Tensor::from_vec(output, count, &Device::Cpu).unwrap()).unwrap();
         }
         let mut kept: Vec<usize> = outputs.borrow().iter().map(Vec::capacity).collect();
         kept.sort_unstable();
         assert_eq!(kept, [1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000]);
-        assert_eq!(means.output(1250).capacity(), 1300);
-        assert_eq!(outputs.borrow().len(), Means::KEPT - 1);
+        assert_eq!(workspace.output(1250).capacity(), 1300);
+        assert_eq!(outputs.borrow().len(), Workspace::KEPT - 1);
     }
 
     #[test]
     fn a_kernel_refuses_what_does_not_lie_one_after_the_other() {
         let (compute, quantised, outputs) = (Compute::new(1), RefCell::default(), RefCell::default());
-        let means = Means { compute: &compute, quantised: &quantised, outputs: &outputs };
+        let workspace = Workspace { compute: &compute, quantised: &quantised, outputs: &outputs };
         let norm = kernels::LayerNorm { weight: vec![1.0; 4], bias: vec![0.0; 4], epsilon: 1e-5 };
         let x = Tensor::from_vec((0..16u8).map(f32::from).collect(), (4, 4), &Device::Cpu).unwrap();
         let norm = LayerNorm::Kernel(norm);
-        assert_eq!(norm.forward(&means, &x.narrow(0, 1, 2).unwrap()).unwrap().dims(), [2, 4]);
-        assert!(norm.forward(&means, &x.t().unwrap()).unwrap_err().to_string().contains("one after the other"));
+        assert_eq!(norm.forward(&workspace, &x.narrow(0, 1, 2).unwrap()).unwrap().dims(), [2, 4]);
+        assert!(norm.forward(&workspace, &x.t().unwrap()).unwrap_err().to_string().contains("one after the other"));
     }
 }

@@ -162,6 +162,12 @@ pub struct ServiceTime {
     pub per_item: f64,
 }
 
+impl ServiceTime {
+    /// Most requests of a batch that a coordinator counts with. A worker that takes fewer at once tells what so many of
+    /// them take in several batches.
+    pub const FULL_BATCH: u32 = 32;
+}
+
 /// Counts and latencies of one task on one worker, from its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskStats {

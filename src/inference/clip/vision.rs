@@ -156,7 +156,7 @@ impl VisionTransformer {
         // A row for each patch: its lines of pixels one after the other.
         let rows = pictures.reshape((pictures_count, across, patch, across, patch * 3))?.transpose(2, 3)?;
         let rows = rows.contiguous()?.reshape((pictures_count * count, patch * patch * 3))?;
-        let embedded = self.patches.forward(&context.means(), &rows, Activation::None, None)?;
+        let embedded = self.patches.forward(&context.workspace(), &rows, Activation::None, None)?;
         let embedded = embedded.flatten_all()?.to_vec1::<f32>()?;
         let mut states = Vec::with_capacity(pictures_count * (count + 1) * width);
         for patches in embedded.chunks_exact(count * width) {

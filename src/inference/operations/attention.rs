@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use candle_nn::ops::softmax;
 
-use super::{Means, numbers};
+use super::{Workspace, numbers};
 use crate::inference::kernels::{Attention, Mask};
 
 /// Where the sequences of a batch are, for the attention of all its layers.
@@ -43,9 +43,9 @@ impl<'a> Ragged<'a> {
     }
 
     /// What each token gathers, `tokens × width`, from `tokens × 3·width` of query, key and value.
-    pub(in crate::inference) fn attend(&self, means: &Means<'_>, qkv: &Tensor) -> Result<Tensor> {
+    pub(in crate::inference) fn attend(&self, workspace: &Workspace<'_>, qkv: &Tensor) -> Result<Tensor> {
         match &self.padding {
-            None => qkv.apply_op1_no_bwd(&Attended { attention: self.attention, sequences: self.sequences, means }),
+            None => qkv.apply_op1_no_bwd(&Attended { attention: self.attention, sequences: self.sequences, workspace }),
             Some(padding) => self.attend_padded(padding, qkv),
         }
     }
@@ -101,7 +101,7 @@ impl Padding {
 struct Attended<'a> {
     attention: Attention,
     sequences: &'a [Range<usize>],
-    means: &'a Means<'a>,
+    workspace: &'a Workspace<'a>,
 }
 
 impl CustomOp1 for Attended<'_> {
@@ -110,12 +110,12 @@ impl CustomOp1 for Attended<'_> {
     }
 
     fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Self { attention, sequences, means } = self;
+        let Self { attention, sequences, workspace } = self;
         let qkv = numbers(qkv, layout)?;
         let width = attention.heads * attention.head_width;
         let tokens = qkv.len() / (3 * width);
-        let mut attended = means.output(tokens * width);
-        attention.forward(means.compute, qkv, &mut attended, sequences);
+        let mut attended = workspace.output(tokens * width);
+        attention.forward(workspace.compute, qkv, &mut attended, sequences);
         Ok((CpuStorage::F32(attended), (tokens, width).into()))
     }
 }

@@ -46,8 +46,6 @@ impl CostModel {
     const EXPLORE_EVERY: u32 = 16;
     /// How much larger.
     const EXPLORE_BY: f64 = 4.0;
-    /// Most requests in a batch, as a coordinator has it.
-    const FULL: f64 = 32.0;
     /// Units of a batch before anything is known.
     const UNKNOWN_UNITS: f64 = 128.0;
 
@@ -109,9 +107,10 @@ impl CostModel {
     pub(super) fn service_time(&self, task: TaskType, max_batch: usize) -> Option<ServiceTime> {
         let (_, per_unit) = self.line?;
         let fixed = self.explored_fixed();
-        // A coordinator thinks in batches of up to `FULL`: where fewer go into one, so many of them take several.
-        let again = (Self::FULL / max_batch.max(1) as f64).ceil() - 1.0;
-        let more = fixed * again / (Self::FULL - 1.0);
+        // Where fewer go into a batch than a coordinator counts with, so many of them take several.
+        let full = f64::from(ServiceTime::FULL_BATCH);
+        let again = (full / max_batch.max(1) as f64).ceil() - 1.0;
+        let more = fixed * again / (full - 1.0);
         let per_item = per_unit * self.units / self.requests;
         Some(ServiceTime { task, seconds: self.per_request, fixed: fixed - more, per_item: per_item + more })
     }
