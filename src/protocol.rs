@@ -12,6 +12,7 @@ mod event;
 mod faults;
 mod membership;
 mod problem;
+mod request_id;
 mod result;
 pub mod routes;
 mod stats;
@@ -26,6 +27,7 @@ pub use membership::{
     ControlCommand, Heartbeat, HeartbeatReply, RegisterReply, RegisterWorker, WorkerAction, WorkerActionReply,
 };
 pub use problem::{Problem, ProblemCode};
+pub use request_id::RequestId;
 pub use result::{
     Accepted, AnswerTiming, Answered, Attempt, AttemptOutcome, InferResponse, ModelRef, ModelSource, Scores, TaskResult,
 };
@@ -33,7 +35,7 @@ pub use stats::{
     ByPriority, Counters, LatencySummary, QueueStats, RunState, Status, TaskCount, TaskStatus, WorkerPerformance,
     WorkersPerformance,
 };
-pub use task::{InferRequest, Options, Priority, RequestId, TaskType};
+pub use task::{InferRequest, Options, Priority, TaskType};
 pub use v2::{Tensor, TensorInfo, V2Model, V2Request, V2Response, V2Server};
 pub use worker::{
     BreakerState, Capability, ModelState, ServiceTime, TaskStats, WorkerDetail, WorkerHealth, WorkerId, WorkerState,

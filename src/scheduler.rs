@@ -55,6 +55,7 @@ pub use event::{
     Ability, AttemptId, Check, Cost, Event, Hold, Liveness, PerTask, Submission, TicketId, Timing, WorkerKey,
     WorkerReport, WorkerSpec, abilities,
 };
+pub(crate) use ticket::ByNumber;
 pub use time::Time;
 pub use view::WorkerView;
 

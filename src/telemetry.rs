@@ -8,12 +8,11 @@ mod bounded;
 mod gathered;
 pub mod prometheus;
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::LevelFilter;
@@ -21,13 +20,14 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
 
+use self::gathered::{Gathered, Record, Writing};
 use crate::cli::LogLevel;
 use crate::config::LogConfig;
-use crate::protocol::{AttemptOutcome, Priority, RequestId, TaskType, WorkerId};
+use crate::protocol::{AttemptOutcome, Priority, ProblemCode, RequestId, TaskType, WorkerId};
 
 /// Where finished tasks are written, in the process that finishes them. They are too many for a
 /// subscriber's general machinery.
-static TASKS: OnceLock<gathered::Lines> = OnceLock::new();
+static TASKS: OnceLock<Gathered<TaskRecord>> = OnceLock::new();
 /// Lines waiting to be written; beyond that they are dropped and counted, never waited for.
 const BUFFERED_LINES: usize = 64 * 1024;
 
@@ -36,7 +36,7 @@ const BUFFERED_LINES: usize = 64 * 1024;
 #[must_use = "logs stop when this is dropped"]
 pub struct LogGuard {
     _main: WorkerGuard,
-    _tasks: Option<gathered::Writing>,
+    _tasks: Option<Writing<TaskRecord>>,
 }
 
 /// Why logging can't start.
@@ -93,11 +93,14 @@ pub enum TaskLog {
     Written,
 }
 
-/// One finished task.
+/// One finished task, and a line of the task log: `{"timestamp":"2026-01-31T12:00:00.123456Z","request_id":…}`.
 #[derive(Debug, Serialize)]
-pub struct TaskRecord<'a> {
+pub struct TaskRecord {
+    /// When it finished.
+    #[serde(rename = "timestamp", serialize_with = "rfc3339")]
+    pub at: SystemTime,
     /// Its id.
-    pub request_id: &'a RequestId,
+    pub request_id: RequestId,
     /// What it was.
     #[serde(rename = "task_type")]
     pub task: TaskType,
@@ -105,37 +108,46 @@ pub struct TaskRecord<'a> {
     pub priority: Priority,
     /// Who answered, or tried last.
     #[serde(rename = "worker_id")]
-    pub worker: Option<&'a WorkerId>,
+    pub worker: Option<WorkerId>,
     /// Seconds since it was accepted.
     pub latency: f64,
     /// Seconds until a worker got it.
     pub queue_time: f64,
     /// Attempts beyond the first.
     pub retry_count: u32,
-    /// `success`, or the problem's code.
-    pub outcome: &'a str,
+    /// The problem's code where it failed; `success` in the line where it did not.
+    #[serde(serialize_with = "code_or_success")]
+    pub outcome: Option<ProblemCode>,
     /// How the last attempt ended, where there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<AttemptOutcome>,
 }
 
-/// Writes one line of the task log: `{"timestamp":"2026-01-31T12:00:00.123456Z","request_id":…}`.
-pub fn task_finished(record: &TaskRecord<'_>) {
-    let Some(log) = TASKS.get() else { return };
-    log.push(&task_line(SystemTime::now(), record));
+/// Writes one line of the task log, soon.
+pub fn task_finished(record: TaskRecord) {
+    if let Some(log) = TASKS.get() {
+        log.push(record);
+    }
 }
 
-fn task_line(at: SystemTime, record: &TaskRecord<'_>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(384);
-    let _ = write!(line, "{{\"timestamp\":\"{}\"", humantime::format_rfc3339_micros(at));
-    let rest = line.len();
-    // Ids, names and numbers: there is nothing in a record that could not be written.
-    if serde_json::to_writer(&mut line, record).is_ok() {
-        // The record is an object of its own: it goes on where this one has got to.
-        line[rest] = b',';
+impl Record for TaskRecord {
+    fn write(&self, lines: &mut Vec<u8>) {
+        // Ids, names and numbers: there is nothing in a record that could not be written.
+        if serde_json::to_writer(&mut *lines, self).is_ok() {
+            lines.push(b'\n');
+        }
     }
-    line.push(b'\n');
-    line
+}
+
+fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_micros(*at))
+}
+
+fn code_or_success<S: Serializer>(outcome: &Option<ProblemCode>, serializer: S) -> Result<S::Ok, S::Error> {
+    match outcome {
+        Some(code) => code.serialize(serializer),
+        None => serializer.serialize_str("success"),
+    }
 }
 
 fn json_layer<S>(writer: NonBlocking) -> impl Layer<S>
@@ -163,9 +175,9 @@ fn daily(config: &LogConfig, name: &str) -> Result<(NonBlocking, WorkerGuard), L
 }
 
 /// The task log has one fixed name, for people's scripts; it is cut off by size, not by day.
-fn task_file(dir: &Path) -> Result<(gathered::Lines, gathered::Writing), LogError> {
+fn task_file(dir: &Path) -> Result<(Gathered<TaskRecord>, Writing<TaskRecord>), LogError> {
     let file = bounded::BoundedFile::open(dir.join("task_operations.log"));
-    file.and_then(gathered::Lines::to).map_err(|e| folder_error(dir, &e))
+    file.and_then(Gathered::to).map_err(|e| folder_error(dir, &e))
 }
 
 fn folder_error(dir: &Path, error: &dyn std::fmt::Display) -> LogError {
@@ -179,17 +191,19 @@ mod tests {
     #[test]
     fn a_finished_task_is_one_line_of_json() {
         let record = TaskRecord {
-            request_id: &r#"a"b"#.parse().unwrap(),
+            at: SystemTime::UNIX_EPOCH,
+            request_id: r#"a"b"#.parse().unwrap(),
             task: TaskType::TextClassification,
             priority: Priority::High,
             worker: None,
             latency: 0.25,
             queue_time: 0.125,
             retry_count: 1,
-            outcome: "deadline_exceeded",
+            outcome: Some(ProblemCode::DeadlineExceeded),
             last_attempt: Some(AttemptOutcome::Timeout),
         };
-        let line = task_line(SystemTime::UNIX_EPOCH, &record);
+        let mut line = Vec::new();
+        record.write(&mut line);
         assert_eq!(line.split(|b| *b == b'\n').count(), 2, "one line, and its end");
         let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
         let right = serde_json::json!({

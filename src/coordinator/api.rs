@@ -23,24 +23,29 @@ mod result;
 pub(super) mod server;
 mod stats;
 mod submit;
+mod timer;
 mod v2;
 mod workers;
 
 pub(super) use body::Room;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, Request, Response};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post, put};
+use bytes::Bytes;
+use futures_util::{FutureExt, future};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::app::App;
-use crate::protocol::{RequestId, routes};
+use crate::protocol::{Problem, RequestId, routes};
 
 /// Every route. Each one names its methods, so that a wrong one is told what would do.
 fn router(app: Arc<App>) -> Router {
@@ -78,29 +83,42 @@ fn router(app: Arc<App>) -> Router {
         };
         router = router.route(path, methods.fallback(refuse));
     }
-    let nowhere = |request: Request<Body>| async move { reply::problem(&workers::not_found(request.uri().path())) };
+    let nowhere =
+        |request: Request<Body>| async move { reply::problem::<Body>(&workers::not_found(request.uri().path())) };
     router.fallback(nowhere).with_state(app)
 }
 
+/// A response's body: whole, or as the router has it.
+type Outgoing = Either<Full<Bytes>, Body>;
+
 /// Answers one request: who may, what it is, and the caller's id echoed.
-async fn answer(app: &Arc<App>, router: &Router, request: Request<Body>) -> Response<Body> {
+fn answer(app: &Arc<App>, router: &Router, request: Request<Incoming>) -> impl Future<Output = Response<Outgoing>> {
     let echo = caller_id(request.headers());
     let allowed = guard::check(&app.config.access, request.method(), request.uri().path(), request.headers());
-    let mut response = match allowed {
+    let answered = match allowed {
         // The busiest route goes without the router: it would cost more than the rest of this function.
         Ok(()) if request.method() == Method::POST && request.uri().path() == routes::INFER => {
-            submit::infer(State(Arc::clone(app)), request).await.into_response()
+            future::Either::Left(submit::infer_at_once(app, request).map(|response| response.map(Either::Left)))
         }
-        Ok(()) => router.clone().oneshot(request).await.into_response(),
+        // In a box, so that what is seldom needed takes no place beside what is needed most.
+        allowed => future::Either::Right(answer_any(allowed, router.clone(), request).boxed()),
+    };
+    answered.map(|mut response| {
+        if let Some(id) = echo {
+            response.headers_mut().insert(HeaderName::from_static(routes::X_REQUEST_ID), id);
+        }
+        response
+    })
+}
+
+async fn answer_any(allowed: Result<(), Problem>, router: Router, request: Request<Incoming>) -> Response<Outgoing> {
+    match allowed {
+        Ok(()) => router.oneshot(request.map(Body::new)).await.into_response().map(Either::Right),
         Err(refused) => {
             body::discard(request.into_body());
-            reply::problem(&refused)
+            reply::problem(&refused).map(Either::Left)
         }
-    };
-    if let Some(id) = echo {
-        response.headers_mut().insert(HeaderName::from_static(routes::X_REQUEST_ID), id);
     }
-    response
 }
 
 /// The caller's own id, if it is one that may be echoed.

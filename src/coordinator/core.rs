@@ -111,7 +111,8 @@ impl Core {
 
     /// Tells the scheduler, does what it says, and lets go of the lock before the rest.
     pub(crate) fn tell(self: &Arc<Self>, mut state: MutexGuard<'_, State>, event: Event) {
-        let ended = self.drive(&mut state, event);
+        let mut ended = Vec::new();
+        self.drive(&mut state, event, &mut ended);
         drop(state);
         self.finish_all(ended);
     }
@@ -123,14 +124,14 @@ impl Core {
         }
     }
 
-    /// As [`Self::tell`], for a caller that keeps the lock; it must [`Self::finish_all`] of what ended.
-    pub(crate) fn drive(self: &Arc<Self>, state: &mut State, event: Event) -> Vec<Ended> {
+    /// As [`Self::tell`], for a caller that keeps the lock; what ended is added to `ended`, of which the caller must
+    /// [`Self::finish_all`].
+    pub(crate) fn drive(self: &Arc<Self>, state: &mut State, event: Event, ended: &mut Vec<Ended>) {
         let now = self.now();
         let mut actions = std::mem::take(&mut state.actions);
         state.scheduler.handle(now, event, &mut actions);
-        let mut ended = Vec::new();
         for action in actions.drain(..) {
-            self.apply(state, action, &mut ended);
+            self.apply(state, action, ended);
         }
         state.actions = actions;
         let full = state.scheduler.queued() >= self.config.scheduler.queue_capacity;
@@ -143,7 +144,6 @@ impl Core {
             state.armed = next;
             self.sooner.notify_one();
         }
-        ended
     }
 
     /// Tells the scheduler when its time has come. Runs for ever.

@@ -86,7 +86,8 @@ impl Core {
         let key = state.members.key(id).ok_or_else(|| unknown(id))?;
         tracing::info!(worker = id.as_str(), "worker left");
         self.events.publish(|| EventKind::WorkerLeft { worker: id.clone() });
-        let ended = self.drive(&mut state, Event::WorkerLeft { worker: key });
+        let mut ended = Vec::new();
+        self.drive(&mut state, Event::WorkerLeft { worker: key }, &mut ended);
         state.members.remove(key);
         drop(state);
         self.finish_all(ended);

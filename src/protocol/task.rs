@@ -1,13 +1,12 @@
-//! What a client asks for: task types, priorities, request ids and the request itself.
+//! What a client asks for: task types, priorities and the request itself.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Problem, ProblemCode};
+use super::{Problem, ProblemCode, RequestId};
 
 /// The kinds of work that aiq does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -109,74 +108,6 @@ impl FromStr for Priority {
                 format!("priority is \"{}\"; it must be high, normal or low", excerpt(s)),
             )
         })
-    }
-}
-
-/// A request's id: 1 to 128 visible ASCII characters without `/`, `?`, `#` or `%`, so that it is a
-/// path segment and a header value as it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
-#[schema(value_type = String, min_length = 1, max_length = 128, examples("test-1"))]
-pub struct RequestId(String);
-
-impl RequestId {
-    /// The longest id that is accepted, in bytes.
-    pub const MAX_LEN: usize = 128;
-
-    /// Checks and wraps an id.
-    ///
-    /// # Errors
-    /// [`ProblemCode::InvalidField`] with what is wrong about it.
-    pub fn try_new(id: impl Into<String>) -> Result<Self, Problem> {
-        let id = id.into();
-        let fits = !id.is_empty() && id.len() <= Self::MAX_LEN;
-        let clean = id.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'%' | b'\\'));
-        // A path of dots is folded away by HTTP clients.
-        if fits && clean && id != "." && id != ".." {
-            Ok(Self(id))
-        } else {
-            Err(Problem::new(
-                ProblemCode::InvalidField,
-                format!(
-                    "request_id \"{}\" is not usable; it must be 1 to {} visible ASCII characters without / ? # % \\",
-                    excerpt(&id),
-                    Self::MAX_LEN
-                ),
-            ))
-        }
-    }
-
-    /// A fresh id (UUIDv7, RFC 9562): unique, and sorted by the time it was made.
-    pub fn generate() -> Self {
-        // Random bytes of the thread's own generator (ChaCha, seeded by the system): a system call for each id
-        // would cost more than the rest of it.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let id = uuid::Builder::from_unix_timestamp_millis(now.as_millis() as u64, &rand::random()).into_uuid();
-        Self(id.to_string())
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl FromStr for RequestId {
-    type Err = Problem;
-
-    fn from_str(s: &str) -> Result<Self, Problem> {
-        Self::try_new(s)
-    }
-}
-
-impl<'de> Deserialize<'de> for RequestId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::try_new(String::deserialize(deserializer)?).map_err(|p| serde::de::Error::custom(p.detail))
     }
 }
 

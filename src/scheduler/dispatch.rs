@@ -161,6 +161,7 @@ impl Scheduler {
         if w.attempts.is_empty() {
             w.moved = self.now; // it stood still because it had nothing to do
         }
+        let place = w.attempts.len() as u32;
         w.attempts.push(AttemptPlace { slot, lane: lane as u8 });
         w.load[task] += 1;
         w.figures.sent += 1;
@@ -168,6 +169,7 @@ impl Scheduler {
         t.running[lane] = Some(Running {
             number: t.dispatched,
             worker,
+            place,
             started: self.now,
             gives_up: self.now + timeout,
             extra,

@@ -83,11 +83,24 @@ impl<K: Ord + Copy> IndexedHeap<K> {
 
     /// The first id, in order of keys, that is wanted, among the first `limit`.
     pub(super) fn find(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
+        let (_, first) = self.entries.first()?;
+        if limit > 0 && wanted(*first) {
+            return Some(*first);
+        }
+        self.find_behind_first(limit.min(Self::MAX_LOOK), wanted)
+    }
+
+    /// The same, where the first is known not to be wanted.
+    #[cold]
+    fn find_behind_first(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
         // Best-first search: whoever comes next is a child of one that was looked at. Each look takes
         // one out of the frontier and puts at most ARITY in.
         let mut frontier = [0_usize; 1 + 16 * (ARITY - 1) + 1];
-        let mut len = usize::from(!self.is_empty());
-        for _ in 0..limit.min(Self::MAX_LOOK) {
+        let mut len = ARITY.min(self.entries.len() - 1);
+        for (place, child) in frontier.iter_mut().zip(1..=len) {
+            *place = child;
+        }
+        for _ in 1..limit {
             let next = (0..len).min_by_key(|&i| self.entries[frontier[i]].0)?;
             let at = frontier[next];
             let id = self.entries[at].1;

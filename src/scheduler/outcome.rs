@@ -63,11 +63,14 @@ impl Scheduler {
         let task = t.task.index();
         let ticket = t.id;
         if let Some(w) = self.fleet.get_mut(r.worker) {
-            let place = AttemptPlace { slot, lane: lane as u8 };
-            if let Some(at) = w.attempts.iter().position(|a| *a == place) {
-                w.attempts.swap_remove(at);
-            }
+            w.attempts.swap_remove(r.place as usize);
             w.load[task] -= 1;
+            // The last one took its place.
+            if let Some(&AttemptPlace { slot, lane }) = w.attempts.get(r.place as usize)
+                && let Some(moved) = &mut self.tickets[slot].running[lane as usize]
+            {
+                moved.place = r.place;
+            }
         }
         if by == EndedBy::Scheduler {
             let attempt = AttemptId { ticket, number: r.number };

@@ -33,6 +33,8 @@ pub(super) fn virtual_deadline(s: &Submission, now: Time, config: &SchedulerConf
 pub(super) struct Running {
     pub(super) number: u32,
     pub(super) worker: u32,
+    /// Its place in the worker's list.
+    pub(super) place: u32,
     pub(super) started: Time,
     pub(super) gives_up: Time,
     /// Whether it holds a part of the retry budget.
@@ -155,7 +157,7 @@ impl Tried {
 pub(super) struct Tickets {
     slots: Vec<Ticket>,
     free: Vec<u32>,
-    by_id: HashMap<TicketId, u32, BuildHasherDefault<IdHasher>>,
+    by_id: ByNumber<TicketId, u32>,
     accepted: u64,
 }
 
@@ -211,12 +213,15 @@ impl IndexMut<u32> for Tickets {
     }
 }
 
-/// Ids are counters of the shell's own making, so nobody outside can choose them to collide. Their low bits
+/// A table of what is numbered by a counter.
+pub(crate) type ByNumber<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Numbers are counters of our own making, so nobody outside can choose them to collide. Their low bits
 /// stay as they are: requests that came one after the other lie beside one another in the table, and finding
 /// those that are due together meets few cache lines. The top bits, by which the table tells entries
 /// apart, are mixed.
 #[derive(Debug, Default)]
-pub(super) struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {

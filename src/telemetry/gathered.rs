@@ -1,69 +1,79 @@
-//! Lines of many threads, written to one file in gathered pieces: a busy process pays for a wake-up and
-//! a write twenty times a second, not once a line.
+//! Records of many threads, written as lines to one file in gathered pieces: a busy process pays for a
+//! wake-up and a write twenty times a second, not once a line, and whoever has a record does not write it out.
 
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Where lines are handed in. It never waits for the file.
+/// What becomes a line, or several.
+pub(super) trait Record: Send + 'static {
+    /// Adds itself with the end of its line.
+    fn write(&self, lines: &mut Vec<u8>);
+}
+
+/// Where records are handed in. It never waits for the file.
 #[derive(Debug)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct Gathered<R>(Arc<Shared<R>>);
 
 /// Ends the writing thread when dropped, once everything is written.
 #[derive(Debug)]
-pub(super) struct Writing {
-    shared: Arc<Shared>,
+pub(super) struct Writing<R: Record> {
+    shared: Arc<Shared<R>>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// The first line is there, or it is over.
+#[derive(Debug)]
+struct Shared<R> {
+    state: Mutex<State<R>>,
+    /// The first record is there, or it is over.
     wake: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    lines: Vec<u8>,
-    /// Lines that found no room.
+#[derive(Debug)]
+struct State<R> {
+    records: Vec<R>,
+    /// Records that found no room.
     lost: u64,
     closing: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<R> Shared<R> {
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines and takes all of them, with how many were lost; `None` where no more will come.
-    fn take(&self, into: &mut Vec<u8>) -> Option<u64> {
-        let nothing = |s: &mut State| s.lines.is_empty() && s.lost == 0 && !s.closing;
+    /// Waits for records and takes all of them, with how many were lost; `None` where no more will come.
+    fn take(&self, into: &mut Vec<R>) -> Option<u64> {
+        let nothing = |s: &mut State<R>| s.records.is_empty() && s.lost == 0 && !s.closing;
         let state = self.wake.wait_while(self.lock(), nothing).unwrap_or_else(PoisonError::into_inner);
         // What comes now goes along.
-        let gathered = self.wake.wait_timeout_while(state, Lines::PERIOD, |s| !s.closing);
+        let gathered = self.wake.wait_timeout_while(state, PERIOD, |s| !s.closing);
         let mut state = gathered.unwrap_or_else(PoisonError::into_inner).0;
-        std::mem::swap(into, &mut state.lines);
+        std::mem::swap(into, &mut state.records);
         let lost = std::mem::take(&mut state.lost);
         (!into.is_empty() || lost > 0 || !state.closing).then_some(lost)
     }
 }
 
-impl Lines {
-    /// How long the first line waits for others.
-    const PERIOD: Duration = Duration::from_millis(50);
-    /// Most that waits to be written, where the disk is slower than the lines come.
-    const MAX_BYTES: usize = 16 << 20;
-    /// A buffer that once grew beyond this is not kept.
-    const KEPT_BYTES: usize = 1 << 20;
+/// How long the first record waits for others.
+const PERIOD: Duration = Duration::from_millis(50);
+/// Most that wait to be written, where the disk is slower than they come.
+const MAX_RECORDS: usize = 64 << 10;
+/// Buffers that once grew beyond this are not kept.
+const KEPT_RECORDS: usize = 8 << 10;
+const KEPT_BYTES: usize = 1 << 20;
+/// Lines are written in pieces of about this size.
+const PIECE_BYTES: usize = 256 << 10;
 
+impl<R: Record> Gathered<R> {
     /// Starts to write to `file`.
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub(super) fn to(file: impl Write + Send + 'static) -> std::io::Result<(Self, Writing)> {
-        let shared = Arc::new(Shared::default());
+    pub(super) fn to(file: impl Write + Send + 'static) -> std::io::Result<(Self, Writing<R>)> {
+        let state = Mutex::new(State { records: Vec::new(), lost: 0, closing: false });
+        let shared = Arc::new(Shared { state, wake: Condvar::new() });
         let thread = std::thread::Builder::new().name("task-log".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || write_all(&shared, file)
@@ -71,14 +81,14 @@ impl Lines {
         Ok((Self(Arc::clone(&shared)), Writing { shared, thread: Some(thread) }))
     }
 
-    /// Hands in whole lines. Where there is no room they are dropped, and counted.
-    pub(super) fn push(&self, lines: &[u8]) {
+    /// Hands in a record. Where there is no room it is dropped, and counted.
+    pub(super) fn push(&self, record: R) {
         let mut state = self.0.lock();
-        let first = state.lines.is_empty();
-        if state.lines.len() + lines.len() > Self::MAX_BYTES {
-            state.lost += 1;
+        let first = state.records.is_empty();
+        if state.records.len() < MAX_RECORDS {
+            state.records.push(record);
         } else {
-            state.lines.extend_from_slice(lines);
+            state.lost += 1;
         }
         drop(state);
         if first {
@@ -87,7 +97,7 @@ impl Lines {
     }
 }
 
-impl Drop for Writing {
+impl<R: Record> Drop for Writing<R> {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.wake.notify_one();
@@ -98,17 +108,26 @@ impl Drop for Writing {
     }
 }
 
-fn write_all(shared: &Shared, mut file: impl Write) {
-    let mut lines = Vec::new();
-    while let Some(lost) = shared.take(&mut lines) {
+fn write_all<R: Record>(shared: &Shared<R>, mut file: impl Write) {
+    let (mut records, mut lines) = (Vec::new(), Vec::new());
+    while let Some(lost) = shared.take(&mut records) {
         if lost > 0 {
             tracing::warn!(lost, "lines of the task log were dropped: the disk is slower than they come");
         }
-        if let Err(error) = file.write_all(&lines).and_then(|()| file.flush()) {
-            tracing::warn!(%error, bytes = lines.len(), "lines of the task log could not be written");
+        let mut left = records.drain(..).peekable();
+        while let Some(record) = left.next() {
+            record.write(&mut lines);
+            if lines.len() < PIECE_BYTES && left.peek().is_some() {
+                continue;
+            }
+            if let Err(error) = file.write_all(&lines).and_then(|()| file.flush()) {
+                tracing::warn!(%error, bytes = lines.len(), "lines of the task log could not be written");
+            }
+            lines.clear();
         }
-        lines.clear();
-        lines.shrink_to(Lines::KEPT_BYTES);
+        drop(left);
+        records.shrink_to(KEPT_RECORDS);
+        lines.shrink_to(KEPT_BYTES);
     }
 }
 
@@ -147,16 +166,23 @@ mod tests {
         }
     }
 
+    impl Record for String {
+        fn write(&self, lines: &mut Vec<u8>) {
+            lines.extend_from_slice(self.as_bytes());
+            lines.push(b'\n');
+        }
+    }
+
     #[test]
     fn every_line_is_written_once_and_few_writes_do_it() {
         let file = Counted::default();
-        let (lines, writing) = Lines::to(file.clone()).unwrap();
+        let (lines, writing) = Gathered::to(file.clone()).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let lines = &lines;
                 scope.spawn(move || {
                     for i in 0..1000 {
-                        lines.push(format!("{thread} {i}\n").as_bytes());
+                        lines.push(format!("{thread} {i}"));
                     }
                 });
             }
@@ -174,14 +200,14 @@ mod tests {
     fn what_finds_no_room_is_dropped_and_does_not_wait() {
         let (open, opened) = std::sync::mpsc::channel::<()>();
         let file = Counted::default();
-        let (lines, writing) = Lines::to(Stuck(opened, file.clone())).unwrap();
-        let line = vec![b'x'; Lines::MAX_BYTES / 4];
-        for _ in 0..20 {
-            lines.push(&line);
+        let (lines, writing) = Gathered::to(Stuck(opened, file.clone())).unwrap();
+        for i in 0..3 * MAX_RECORDS {
+            lines.push(i.to_string());
         }
         drop(open);
         drop(writing);
-        let written = file.0.lock().unwrap().1.len();
-        assert!((line.len()..=2 * Lines::MAX_BYTES).contains(&written), "{written}");
+        let written = file.0.lock().unwrap().1.iter().filter(|b| **b == b'\n').count();
+        // What was full once, and what the thread may have taken before.
+        assert!((MAX_RECORDS..=2 * MAX_RECORDS).contains(&written), "{written}");
     }
 }

@@ -3,10 +3,11 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::{Body, HttpBody};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -50,15 +51,39 @@ impl Room {
     }
 }
 
+/// A request's body, as the server has it or in axum's box.
+pub(super) trait Incomes: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static> Incomes for B {}
+
+/// Reads a body to its end. One that comes in a piece stays that piece.
+async fn collect(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<Bytes, BoxError> {
+    let mut body = std::pin::pin!(body);
+    let mut all = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if all.is_empty() {
+            all = data;
+            continue;
+        }
+        if more.is_empty() {
+            more.extend_from_slice(&all);
+        }
+        more.extend_from_slice(&data);
+    }
+    Ok(if more.is_empty() { all } else { more.freeze() })
+}
+
 /// Reads the body of a submission.
-pub(super) async fn read_submission(room: &Room, request: Request<Body>) -> Result<(HeaderMap, Bytes), Problem> {
-    let length = content_length(request.headers());
+pub(super) async fn read_submission(room: &Room, headers: &HeaderMap, body: impl Incomes) -> Result<Bytes, Problem> {
+    let length = content_length(headers);
     // What is over the limit is refused for that, and needs no room.
     let room = length.is_none_or(|l| l <= CoordinatorConfig::MAX_BODY_BYTES as u64).then(|| room.take(length));
     match room.transpose() {
-        Ok(_held) => read(request, CoordinatorConfig::MAX_BODY_BYTES).await,
+        Ok(_held) => read(headers, body, CoordinatorConfig::MAX_BODY_BYTES).await,
         Err(refused) => {
-            discard(request.into_body());
+            discard(body);
             Err(refused)
         }
     }
@@ -66,29 +91,29 @@ pub(super) async fn read_submission(room: &Room, request: Request<Body>) -> Resu
 
 /// Reads and parses the JSON body of an operator's or worker's call.
 pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
-    let (_, body) = read(request, MAX_CONTROL_BYTES).await?;
+    let (parts, body) = request.into_parts();
+    let body = read(&parts.headers, body, MAX_CONTROL_BYTES).await?;
     serde_json::from_slice(&body).map_err(|e| Problem::from_json_error(&e))
 }
 
 /// Throws away what a client still sends after it was refused.
-pub(super) fn discard(body: Body) {
+pub(super) fn discard(body: impl Incomes) {
     if body.is_end_stream() {
         return;
     }
     tokio::spawn(async move {
-        let mut body = Limited::new(body, DISCARD_BYTES);
+        let mut body = std::pin::pin!(Limited::new(body, DISCARD_BYTES));
         let all = async { while let Some(Ok(_)) = body.frame().await {} };
         let _ = tokio::time::timeout(DISCARD_TIME, all).await;
     });
 }
 
-async fn read(request: Request<Body>, most: usize) -> Result<(HeaderMap, Bytes), Problem> {
-    let (parts, body) = request.into_parts();
-    if let Err(refused) = check_headers(&parts.headers, most) {
+async fn read(headers: &HeaderMap, body: impl Incomes, most: usize) -> Result<Bytes, Problem> {
+    if let Err(refused) = check_headers(headers, most) {
         discard(body);
         return Err(refused);
     }
-    let mut collecting = std::pin::pin!(Limited::new(body, most).collect());
+    let mut collecting = std::pin::pin!(collect(Limited::new(body, most)));
     // A small body came with its head: no timer is needed to have it.
     let at_once = std::future::poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await;
     let collected = match at_once {
@@ -96,7 +121,7 @@ async fn read(request: Request<Body>, most: usize) -> Result<(HeaderMap, Bytes),
         Poll::Pending => tokio::time::timeout(CoordinatorConfig::BODY_TIMEOUT, collecting).await,
     };
     match collected {
-        Ok(Ok(collected)) => Ok((parts.headers, collected.to_bytes())),
+        Ok(Ok(collected)) => Ok(collected),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large(None, most)),
         Ok(Err(e)) => Err(Problem::new(ProblemCode::MalformedJson, format!("the body broke off: {e}"))),
         Err(_) => Err(Problem::new(
@@ -178,8 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_without_a_length_is_cut_off_at_the_limit() {
         let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 16])));
-        let request = Request::new(Body::from_stream(chunks));
-        let refused = read(request, 1 << 20).await.unwrap_err();
+        let refused = read(&HeaderMap::new(), Body::from_stream(chunks), 1 << 20).await.unwrap_err();
         assert_eq!(refused.code, ProblemCode::BodyTooLarge);
     }
 }

@@ -29,9 +29,9 @@ impl IntoResponse for Refusal {
 }
 
 /// The response of a problem: its body, its status, and the headers that go with it.
-pub(crate) fn problem(p: &Problem) -> Response<Body> {
+pub(crate) fn problem<B: From<Bytes>>(p: &Problem) -> Response<B> {
     let body = serde_json::to_vec(p).unwrap_or_default();
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(Bytes::from(body).into());
     *response.status_mut() = StatusCode::from_u16(p.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::MEDIA_TYPE));
@@ -49,7 +49,7 @@ pub(crate) fn problem(p: &Problem) -> Response<Body> {
 }
 
 /// Names the request in the answer's header, unless the caller's own header stands there already.
-pub(super) fn insert_request_id(response: &mut Response<Body>, id: &RequestId) {
+pub(super) fn insert_request_id<B>(response: &mut Response<B>, id: &RequestId) {
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HeaderName::from_static(routes::X_REQUEST_ID), value);
     }
@@ -72,8 +72,8 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body
 }
 
 /// JSON that is written already.
-pub(super) fn json_bytes(status: StatusCode, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+pub(super) fn json_bytes<B: From<Bytes>>(status: StatusCode, body: Bytes) -> Response<B> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -94,11 +94,11 @@ mod tests {
     fn a_problem_carries_its_headers() {
         let id = RequestId::try_new("r-1").unwrap();
         let p = Problem::new(ProblemCode::QueueFull, "full").with_retry_after(0.2).for_request(Some(&id));
-        let r = problem(&p);
+        let r: Response<Body> = problem(&p);
         assert_eq!(r.status(), 429);
         assert_eq!(r.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(r.headers()[RETRY_AFTER], "1");
         assert_eq!(r.headers()[routes::X_REQUEST_ID], "r-1");
-        assert_eq!(problem(&Problem::new(ProblemCode::Cancelled, "gone")).status().as_u16(), 499);
+        assert_eq!(problem::<Body>(&Problem::new(ProblemCode::Cancelled, "gone")).status().as_u16(), 499);
     }
 }

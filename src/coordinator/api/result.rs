@@ -29,7 +29,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, params: RawPathParams, uri:
     let id = request_id(&params)?;
     let wait = wait(&uri)?;
     match app.core.find(&id, wait).await? {
-        Found::Finished(outcome) => Ok(respond(&id, &outcome)),
+        Found::Finished(outcome) => Ok(respond(&id, Arc::unwrap_or_clone(outcome))),
         Found::Pending(status) => Ok(pending(id, status)),
         Found::Expired => Err(gone(&id).into()),
         Found::Unknown => Err(unknown(&id).into()),

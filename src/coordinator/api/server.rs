@@ -1,17 +1,18 @@
 //! Takes connections in and serves them: bounded in number, with time-outs, gone when told to.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::http::{Request, Response};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use super::reply::problem;
 use super::repoll::Repolled;
-use super::{answer, router};
+use super::timer::OneTimer;
+use super::{Outgoing, answer, router};
 use crate::config::CoordinatorConfig;
 use crate::coordinator::app::App;
 use crate::protocol::{Problem, ProblemCode};
@@ -67,17 +69,18 @@ async fn connection(stream: TcpStream, app: Arc<App>, router: Router, stop: Canc
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
-    let service = service_fn(|request: Request<Incoming>| {
-        let (app, router) = (&app, &router);
-        async move { Ok::<_, std::convert::Infallible>(guarded(app, router, request.map(Body::new)).await) }
-    });
+    let service =
+        service_fn(|request: Request<Incoming>| guarded(&app, &router, request).map(Ok::<_, std::convert::Infallible>));
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(OneTimer::new(CoordinatorConfig::HEADER_TIMEOUT))
         .header_read_timeout(CoordinatorConfig::HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
+        // Answers are small: one piece is cheaper to send than two.
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
+        biased;
         ended = serving.as_mut() => ended,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
@@ -90,10 +93,10 @@ async fn connection(stream: TcpStream, app: Arc<App>, router: Router, stop: Canc
 }
 
 /// A panic is a bug in one request, not the end of the others on this connection.
-async fn guarded(app: &Arc<App>, router: &Router, request: Request<Body>) -> Response<Body> {
-    let answered = AssertUnwindSafe(answer(app, router, request)).catch_unwind().await;
-    answered.unwrap_or_else(|_| {
+fn guarded(app: &Arc<App>, router: &Router, request: Request<Incoming>) -> impl Future<Output = Response<Outgoing>> {
+    AssertUnwindSafe(answer(app, router, request)).catch_unwind().unwrap_or_else(|_| {
         tracing::error!("a request panicked");
-        problem(&Problem::new(ProblemCode::Internal, "a bug in aiq; the log of the coordinator says more"))
+        let detail = "a bug in aiq; the log of the coordinator says more";
+        problem(&Problem::new(ProblemCode::Internal, detail)).map(Either::Left)
     })
 }

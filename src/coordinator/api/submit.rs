@@ -1,15 +1,20 @@
 //! `POST /infer`, `/infer/async`, `/priority/infer`: submissions.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{HeaderValue, LOCATION};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
+use futures_util::TryFutureExt;
+use http_body_util::Full;
+use hyper::body::Incoming;
 
-use super::body::{discard, read_submission};
+use super::body::{Incomes, discard, read_submission};
 use super::reply::{Answer, insert_request_id, json, json_bytes, problem};
 use crate::coordinator::app::App;
 use crate::coordinator::core::{Submission, fingerprint};
@@ -20,21 +25,27 @@ use crate::protocol::{Accepted, InferRequest, InferResponse, Priority, Problem, 
 #[utoipa::path(post, path = routes::INFER, tag = "inference", request_body = InferRequest,
     responses((status = 200, description = "The result.", body = InferResponse), super::openapi::Refusals))]
 pub(super) async fn infer(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    wait(&app, request, None).await
+    Ok(wait(&app, request, None).await?)
+}
+
+/// The same as it comes from and goes to the server, without boxes around the bodies.
+pub(super) fn infer_at_once(app: &App, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> {
+    wait(app, request, None).unwrap_or_else(|refused| problem(&refused))
 }
 
 /// As /infer, at high priority.
 #[utoipa::path(post, path = routes::PRIORITY_INFER, tag = "inference", request_body = InferRequest,
     responses((status = 200, description = "The result.", body = InferResponse), super::openapi::Refusals))]
 pub(super) async fn priority_infer(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    wait(&app, request, Some(Priority::High)).await
+    Ok(wait(&app, request, Some(Priority::High)).await?)
 }
 
 /// Submit a request; its result is to be fetched from `result_url`.
 #[utoipa::path(post, path = routes::INFER_ASYNC, tag = "inference", request_body = InferRequest,
     responses((status = 202, description = "Accepted; the result will be at result_url.", body = Accepted), super::openapi::Refusals))]
 pub(super) async fn infer_async(State(app): State<Arc<App>>, request: Request<Body>) -> Answer {
-    let submission = noted(&app, receive(&app, request, None, Recall::Always).await)?;
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let submission = noted(&app, receive(&app, &headers, body, None, Recall::Always).await)?;
     let id = submission.id.clone();
     let status = app.core.submit_detached(submission).await.inspect_err(|p| note_conflict(&app, p))?;
     let accepted = Accepted { result_url: routes::result(&id), request_id: id, status: status.to_owned() };
@@ -46,14 +57,30 @@ pub(super) async fn infer_async(State(app): State<Arc<App>>, request: Request<Bo
     Ok(response)
 }
 
-async fn wait(app: &App, request: Request<Body>, priority: Option<Priority>) -> Answer {
-    let submission = noted(app, receive(app, request, priority, Recall::IfNamed).await)?;
+fn wait<R: From<Bytes>>(
+    app: &App,
+    request: Request<impl Incomes>,
+    priority: Option<Priority>,
+) -> impl Future<Output = Result<Response<R>, Problem>> {
+    // Taken apart here: a whole request in each of the futures below would make them three times as large, and they
+    // are moved for each request.
+    let (Parts { headers, .. }, body) = request.into_parts();
+    wait_for(app, headers, body, priority)
+}
+
+async fn wait_for<R: From<Bytes>>(
+    app: &App,
+    headers: HeaderMap,
+    body: impl Incomes,
+    priority: Option<Priority>,
+) -> Result<Response<R>, Problem> {
+    let submission = noted(app, receive(app, &headers, body, priority, Recall::IfNamed).await)?;
     let id = submission.id.clone();
     let outcome = noted(app, app.core.submit(submission))?.await;
     if let Err(problem) = &*outcome {
         note_conflict(app, problem);
     }
-    Ok(respond(&id, &outcome))
+    Ok(respond(&id, Arc::unwrap_or_clone(outcome)))
 }
 
 /// Counts what never became a request.
@@ -69,10 +96,10 @@ fn note_conflict(app: &App, problem: &Problem) {
 }
 
 /// The response of a request that has ended.
-pub(super) fn respond(id: &RequestId, outcome: &Outcome) -> Response<Body> {
+pub(super) fn respond<R: From<Bytes>>(id: &RequestId, outcome: Outcome) -> Response<R> {
     let mut response = match outcome {
-        Ok(body) => json_bytes(StatusCode::OK, body.clone()),
-        Err(refused) => problem(refused),
+        Ok(body) => json_bytes(StatusCode::OK, body),
+        Err(refused) => problem(&refused),
     };
     insert_request_id(&mut response, id);
     response
@@ -89,20 +116,21 @@ pub(super) enum Recall {
 
 async fn receive(
     app: &App,
-    request: Request<Body>,
+    headers: &HeaderMap,
+    body: impl Incomes,
     priority: Option<Priority>,
     recall: Recall,
 ) -> Result<Submission, Problem> {
     // An overloaded coordinator says so before it reads, let alone parses, what it can't take.
     if let Err(refused) = app.core.door() {
-        discard(request.into_body());
+        discard(body);
         return Err(refused);
     }
-    let (headers, body) = read_submission(&app.room, request).await?;
-    let header_id = header_id(&headers)?;
+    let body = read_submission(&app.room, headers, body).await?;
+    let header_id = header_id(headers)?;
     let request = parse(&body).await.map_err(|p| p.for_request(header_id.as_ref()))?;
     let named = request.request_id.clone().or(header_id);
-    submission(&headers, body, &request, named.as_ref(), recall)
+    submission(headers, body, &request, named.as_ref(), recall)
         .map(|s| Submission { priority: priority.unwrap_or(s.priority), ..s })
         .map_err(|p| p.for_request(named.as_ref()))
 }

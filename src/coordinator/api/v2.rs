@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawPathParams, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
 
@@ -85,11 +86,12 @@ async fn receive(
     task: TaskType,
     request: Request<Body>,
 ) -> Result<(HeaderMap, V2Request, Vec<InferRequest>), Problem> {
+    let (Parts { headers, .. }, body) = request.into_parts();
     if let Err(refused) = app.core.door() {
-        discard(request.into_body());
+        discard(body);
         return Err(refused);
     }
-    let (headers, body) = read_submission(&app.room, request).await?;
+    let body = read_submission(&app.room, &headers, body).await?;
     let request: V2Request = serde_json::from_slice(&body).map_err(|e| Problem::from_json_error(&e))?;
     let items = request.requests(task)?;
     Ok((headers, request, items))

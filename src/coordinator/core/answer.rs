@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use tokio::sync::oneshot;
+use std::time::SystemTime;
 
 use super::Core;
-use super::request::{Ended, Keep};
+use super::request::{Ended, Keep, Waiters};
 use super::submit::now_or_spawned;
 use crate::coordinator::dispatch::Reply;
 use crate::coordinator::store::{Finished, Outcome};
@@ -30,7 +29,7 @@ impl Core {
                     attempts: &answer.attempts,
                 };
                 let answered = Answered { request_id: &work.id, result: &computed.result, timing };
-                answered.to_json().map(Into::into).map_err(|e| internal(&e))
+                answered.to_json().map(|json| json.into_boxed_slice().into()).map_err(|e| internal(&e))
             }
             (Verdict::Rejected { attempt, .. }, Some((of, Reply::Refused(problem)))) if of == attempt => Err(*problem),
             (Verdict::Failure { code, retry_after }, reply) => {
@@ -92,16 +91,16 @@ impl Core {
         let last = answer.attempts.last();
         // What was refused at the door was never a task.
         if !super::apply::is_refusal(answer) {
-            let code = failed.map(ProblemCode::as_str);
-            task_finished(&TaskRecord {
-                request_id: &work.id,
+            task_finished(TaskRecord {
+                at: SystemTime::now(),
+                request_id: work.id.clone(),
                 task: answer.task,
                 priority: answer.priority,
-                worker: last.map(|a| &a.worker),
+                worker: last.map(|a| a.worker.clone()),
                 latency,
                 queue_time,
                 retry_count: answer.retries,
-                outcome: code.as_deref().unwrap_or("success"),
+                outcome: failed,
                 last_attempt: last.map(|a| a.outcome),
             });
         }
@@ -155,7 +154,7 @@ impl Core {
 }
 
 /// A waiter that has left is no error.
-fn tell(waiters: Vec<oneshot::Sender<Arc<Outcome>>>, outcome: &Arc<Outcome>) {
+fn tell(waiters: Waiters, outcome: &Arc<Outcome>) {
     for waiter in waiters {
         let _ = waiter.send(Arc::clone(outcome));
     }

@@ -75,7 +75,7 @@ impl Core {
             if let Some(timing) = &timing {
                 state.tally.computed(task, timing);
             }
-            ended.extend(self.drive(&mut state, Event::AttemptEnded { attempt, outcome, timing }));
+            self.drive(&mut state, Event::AttemptEnded { attempt, outcome, timing }, &mut ended);
         }
         drop(state);
         self.finish_all(ended);

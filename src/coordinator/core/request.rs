@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::coordinator::dispatch::{Reply, Stream};
 use crate::coordinator::store::{Fingerprint, Outcome};
 use crate::protocol::{Priority, RequestId, TaskType};
-use crate::scheduler::{Answer, TicketId};
+use crate::scheduler::{Answer, ByNumber, TicketId};
 
 /// What goes to a worker; shared with the attempts at it.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub(crate) struct Work {
     /// The request as it was received: it is forwarded as it stands.
     pub(crate) body: Bytes,
 }
+
+/// Those who wait for a request's outcome: usually one.
+pub(super) type Waiters = SmallVec<[oneshot::Sender<Arc<Outcome>>; 1]>;
 
 /// Where a request is between its coming and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +44,13 @@ pub(super) struct Request {
     pub(super) phase: Phase,
     /// Set where it may be asked for again by its id.
     pub(super) fingerprint: Option<Fingerprint>,
-    pub(super) waiters: Vec<oneshot::Sender<Arc<Outcome>>>,
+    pub(super) waiters: Waiters,
     /// Clients whose leaving means that it is wanted no longer.
     pub(super) wanted_by: u32,
     /// Promised to a client that comes back for it: nobody's leaving cancels it.
     pub(super) detached: bool,
     /// Attempts on their way.
-    pub(super) running: Vec<(u32, Running)>,
+    pub(super) running: SmallVec<[(u32, Running); 1]>,
     /// What the last attempt that ended brought, with its number.
     pub(super) reply: Option<(u32, Reply)>,
 }
@@ -77,7 +81,7 @@ pub(crate) struct Ended {
     pub(super) answer: Box<Answer>,
     pub(super) work: Arc<Work>,
     pub(super) reply: Option<(u32, Reply)>,
-    pub(super) waiters: Vec<oneshot::Sender<Arc<Outcome>>>,
+    pub(super) waiters: Waiters,
     pub(super) keep: Keep,
 }
 
@@ -97,7 +101,7 @@ pub(super) enum Keep {
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    by_ticket: HashMap<TicketId, Request>,
+    by_ticket: ByNumber<TicketId, Request>,
     by_id: HashMap<RequestId, TicketId>,
     last: u64,
 }
@@ -152,6 +156,6 @@ impl Requests {
         };
         request.phase = Phase::Keeping;
         let keep = Keep::InStore { fingerprint, promised: request.detached };
-        Some(Ended { answer, work, reply, waiters: Vec::new(), keep })
+        Some(Ended { answer, work, reply, waiters: Waiters::new(), keep })
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::Core;
@@ -233,8 +234,8 @@ fn new_request(s: &Submission, waiter: Option<oneshot::Sender<Arc<Outcome>>>) ->
         fingerprint: s.fingerprint,
         wanted_by: u32::from(waiter.is_some()),
         detached: waiter.is_none(),
-        waiters: Vec::from_iter(waiter),
-        running: Vec::new(),
+        waiters: waiter.into_iter().collect(),
+        running: SmallVec::new(),
         reply: None,
     }
 }

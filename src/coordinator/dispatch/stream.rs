@@ -4,7 +4,6 @@
 //! whatever has come, so that a busy worker costs a system call for many requests. Keeps no time: the
 //! scheduler cancels what takes too long.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use super::exchange::{LinkError, Peer, broken};
 use crate::coordinator::core::Work;
 use crate::protocol::routes;
 use crate::protocol::work::{FromWorker, WORK_PROTOCOL, put_cancel, put_request};
-use crate::scheduler::AttemptId;
+use crate::scheduler::{AttemptId, ByNumber};
 
 /// See the module.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ struct State {
     /// Frames to be written.
     out: BytesMut,
     /// Sent and not answered, by number.
-    waiting: HashMap<u64, Unanswered>,
+    waiting: ByNumber<u64, Unanswered>,
     last: u64,
     /// Takes nothing more.
     closed: bool,

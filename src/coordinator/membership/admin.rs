@@ -27,7 +27,8 @@ impl Core {
         tracing::info!(target: "aiq::audit", worker = id.as_str(), action = action.as_str(), "operator acted");
         self.events.publish(|| EventKind::Operator { worker: id.clone(), action });
         let before = state.scheduler.worker(self.now(), key).map_or(0, |w| w.in_flight);
-        let ended = self.drive(&mut state, Event::WorkerHeld { worker: key, hold });
+        let mut ended = Vec::new();
+        self.drive(&mut state, Event::WorkerHeld { worker: key, hold }, &mut ended);
         let after = state.scheduler.worker(self.now(), key);
         drop(state);
         self.finish_all(ended);

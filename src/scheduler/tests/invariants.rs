@@ -190,6 +190,12 @@ impl World {
         assert!(m.bytes <= self.config.queue_bytes);
         assert!(s.next_wakeup().is_none_or(|at| at > self.now), "nothing due is left undone");
         assert!(m.live.values().all(|s| s.deadline > self.now), "nothing outlives its deadline");
+        for (key, worker) in s.fleet.iter() {
+            for (at, held) in worker.attempts.iter().enumerate() {
+                let running = s.tickets[held.slot].running[held.lane as usize];
+                assert_eq!(running.map(|r| (r.worker, r.place as usize)), Some((key, at)), "each knows its place");
+            }
+        }
         let views = s.workers(self.now);
         let mut open = 0;
         let mut alive = 0;
