@@ -236,7 +236,7 @@ impl Limits {
 impl Returning {
     /// Weight of a new batch.
     const WEIGHT: f64 = 0.25;
-    /// Who comes as much later than this many of those before them came apart is not waited for.
+    /// The next of them should come no later than this many of those before came apart.
     const APART: u32 = 4;
 
     fn answered(&mut self, now: Instant, requests: usize) {
@@ -258,14 +258,17 @@ impl Returning {
     fn expected(&self, now: Instant, waiting: usize, at_once: Duration, gain: Duration) -> Option<Instant> {
         let (answered, requests) = self.answered?;
         let missing = ((self.usual * requests as f64).round() - f64::from(self.seen)).max(0.0) as usize;
-        let most = answered + at_once;
-        let until = match self.came {
+        let (most, worth) = (answered + at_once, worth(missing, waiting, gain));
+        let (soon, late) = match self.came {
             Some((first, last)) if self.seen > 1 => {
-                most.min(last + Self::APART * (last.saturating_duration_since(first) / (self.seen - 1)))
+                let apart = last.saturating_duration_since(first) / (self.seen - 1);
+                // What goes through busy processes comes in lumps: the next may take as long again as this one did.
+                let lump = last.saturating_duration_since(answered).min(worth);
+                (last + Self::APART * apart, last + (Self::APART * apart).max(lump))
             }
-            _ => most,
+            _ => (most, most),
         };
-        (missing > 0 && until.saturating_duration_since(now) <= worth(missing, waiting, gain)).then_some(until)
+        (missing > 0 && soon.min(most).saturating_duration_since(now) <= worth).then_some(late.min(most))
     }
 }
 
@@ -433,7 +436,8 @@ mod tests {
 
     /// Batch sizes, once it has settled, of clients that ask again `think` after each answer; half of them
     /// first come while the others are computed. A batch takes 5 ms at any size.
-    fn closed_loop(clients: u64, think: Duration) -> Vec<usize> {
+    /// They come back in lumps of so many.
+    fn closed_loop(clients: u64, think: Duration, lump: u32) -> Vec<usize> {
         let limits = Limits { max_batch: 32, max_delay: 5 * MS };
         let (mut queue, mut now) = (Queue::new(limits), Instant::now());
         for units in [1, 4] {
@@ -463,7 +467,7 @@ mod tests {
                     queue.answered(TEXT, batch.len(), now);
                     sizes.push(batch.len());
                     // One after the other, as a network has it.
-                    let spread = |i: u32| now + think + i * Duration::from_micros(20);
+                    let spread = |i: u32| now + think + i / lump * lump * Duration::from_micros(20);
                     coming.extend((0..).zip(batch).map(|(i, entry)| (spread(i), entry.id)));
                 }
             }
@@ -474,8 +478,12 @@ mod tests {
     #[test]
     fn clients_that_ask_again_at_once_come_together() {
         for clients in [2, 3, 8, 21, 32] {
-            let sizes = closed_loop(clients, Duration::from_micros(300));
-            assert!(sizes.iter().all(|&size| size as u64 == clients), "{clients}: {sizes:?}");
+            for lump in [1, 4, 10] {
+                let sizes = closed_loop(clients, Duration::from_micros(300), lump);
+                // One who comes alone and long after the others is not worth the wait of all.
+                let least = if lump == 1 { clients } else { clients - clients / 10 };
+                assert!(sizes.iter().all(|&size| size as u64 >= least), "{clients} in lumps of {lump}: {sizes:?}");
+            }
         }
     }
 
