@@ -56,7 +56,11 @@ pub(super) trait Incomes: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send +
 
 impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static> Incomes for B {}
 
-/// Reads a body to its end. One that comes in a piece stays that piece.
+/// Bodies up to this size are copied out of what was read: where they wait, a buffer of eight KiB or more would wait
+/// with each of them.
+const COPIED_BYTES: usize = 16 << 10;
+
+/// Reads a body to its end. A large one that comes in a piece stays that piece.
 async fn collect(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<Bytes, BoxError> {
     let mut body = std::pin::pin!(body);
     let mut all = Bytes::new();
@@ -72,7 +76,11 @@ async fn collect(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<
         }
         more.extend_from_slice(&data);
     }
-    Ok(if more.is_empty() { all } else { more.freeze() })
+    Ok(match more.len() {
+        0 if all.len() <= COPIED_BYTES => Bytes::copy_from_slice(&all),
+        0 => all,
+        _ => more.freeze(),
+    })
 }
 
 /// Reads the body of a submission.
@@ -198,6 +206,16 @@ mod tests {
         assert!(room.take(Some(1000)).unwrap().is_none());
         drop(first);
         assert!(room.take(None).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn bodies_are_whole_in_however_many_pieces_they_come() {
+        for (piece, pieces) in [(0, 1), (10, 1), (10, 3), (COPIED_BYTES + 1, 1), (COPIED_BYTES, 2)] {
+            let text: Vec<u8> = (0..piece * pieces).map(|i| b'a' + (i % 23) as u8).collect();
+            let chunks: Vec<_> = text.chunks(piece.max(1)).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect();
+            let body = Body::from_stream(futures_util::stream::iter(chunks));
+            assert_eq!(read(&HeaderMap::new(), body, 1 << 20).await.unwrap(), text, "{pieces} pieces of {piece}");
+        }
     }
 
     #[tokio::test]

@@ -75,6 +75,8 @@ async fn wait_for<R: From<Bytes>>(
     priority: Option<Priority>,
 ) -> Result<Response<R>, Problem> {
     let submission = noted(app, receive(app, &headers, body, priority, Recall::IfNamed).await)?;
+    // They hold on to the buffer that they were read into.
+    drop(headers);
     let id = submission.id.clone();
     let outcome = noted(app, app.core.submit(submission))?.await;
     if let Err(problem) = &*outcome {
