@@ -143,6 +143,11 @@ fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Er
     serializer.collect_str(&humantime::format_rfc3339_micros(*at))
 }
 
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde gives what it serializes by reference"
+)]
 fn code_or_success<S: Serializer>(outcome: &Option<ProblemCode>, serializer: S) -> Result<S::Ok, S::Error> {
     match outcome {
         Some(code) => code.serialize(serializer),

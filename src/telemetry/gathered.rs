@@ -206,7 +206,7 @@ mod tests {
         }
         drop(open);
         drop(writing);
-        let written = file.0.lock().unwrap().1.iter().filter(|b| **b == b'\n').count();
+        let written = file.0.lock().unwrap().1.split(|b| *b == b'\n').count() - 1;
         // What was full once, and what the thread may have taken before.
         assert!((MAX_RECORDS..=2 * MAX_RECORDS).contains(&written), "{written}");
     }

@@ -66,6 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_time_out_passes_when_it_is_due() {
+        const HOUR: u64 = 3_600_000;
         let timer = OneTimer::new(Duration::from_millis(10));
         let start = Instant::now();
         let at = |millis| timer.sleep_until(start + Duration::from_millis(millis));
@@ -76,7 +77,6 @@ mod tests {
         at(25).await;
         assert!(start.elapsed() >= Duration::from_millis(25), "the timer went off at 10, and not for this one");
         // Sooner than the timer would go off by itself.
-        const HOUR: u64 = 3_600_000;
         let mut late = at(HOUR);
         assert!(futures_util::poll!(&mut late).is_pending());
         at(30).await;
