@@ -31,6 +31,7 @@ macro_rules! surroundings {
 mod action;
 mod admission;
 mod breaker;
+mod by_number;
 mod dispatch;
 mod event;
 mod fleet;
@@ -51,11 +52,11 @@ mod view;
 mod worker;
 
 pub use action::{Action, Answer, Dispatch, DispatchKind, Suspicion, Verdict};
+pub(crate) use by_number::ByNumber;
 pub use event::{
     Ability, AttemptId, Check, Cost, Event, Hold, Liveness, PerTask, Submission, TicketId, Timing, WorkerKey,
     WorkerReport, WorkerSpec, abilities,
 };
-pub(crate) use ticket::ByNumber;
 pub use time::Time;
 pub use view::WorkerView;
 

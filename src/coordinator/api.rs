@@ -89,19 +89,19 @@ fn router(app: Arc<App>) -> Router {
 }
 
 /// A response's body: whole, or as the router has it.
-type Outgoing = Either<Full<Bytes>, Body>;
+type ResponseBody = Either<Full<Bytes>, Body>;
 
 /// Answers one request: who may, what it is, and the caller's id echoed.
-fn answer(app: &Arc<App>, router: &Router, request: Request<Incoming>) -> impl Future<Output = Response<Outgoing>> {
+fn answer(app: &Arc<App>, router: &Router, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> {
     let echo = caller_id(request.headers());
     let allowed = guard::check(&app.config.access, request.method(), request.uri().path(), request.headers());
     let answered = match allowed {
         // The busiest route goes without the router: it would cost more than the rest of this function.
         Ok(()) if request.method() == Method::POST && request.uri().path() == routes::INFER => {
-            future::Either::Left(submit::infer_at_once(app, request).map(|response| response.map(Either::Left)))
+            future::Either::Left(submit::infer_unrouted(app, request).map(|response| response.map(Either::Left)))
         }
         // In a box, so that what is seldom needed takes no place beside what is needed most.
-        allowed => future::Either::Right(answer_any(allowed, router.clone(), request).boxed()),
+        allowed => future::Either::Right(answer_routed(allowed, router.clone(), request).boxed()),
     };
     answered.map(|mut response| {
         if let Some(id) = echo {
@@ -111,7 +111,12 @@ fn answer(app: &Arc<App>, router: &Router, request: Request<Incoming>) -> impl F
     })
 }
 
-async fn answer_any(allowed: Result<(), Problem>, router: Router, request: Request<Incoming>) -> Response<Outgoing> {
+/// What is not the busiest route, and what is refused.
+async fn answer_routed(
+    allowed: Result<(), Problem>,
+    router: Router,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     match allowed {
         Ok(()) => router.oneshot(request.map(Body::new)).await.into_response().map(Either::Right),
         Err(refused) => {

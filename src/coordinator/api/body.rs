@@ -52,9 +52,9 @@ impl Room {
 }
 
 /// A request's body, as the server has it or in axum's box.
-pub(super) trait Incomes: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
+pub(super) trait RequestBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
 
-impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static> Incomes for B {}
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static> RequestBody for B {}
 
 /// Bodies up to this size are copied out of what was read: where they wait, a buffer of eight KiB or more would wait
 /// with each of them.
@@ -84,7 +84,11 @@ async fn collect(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<
 }
 
 /// Reads the body of a submission.
-pub(super) async fn read_submission(room: &Room, headers: &HeaderMap, body: impl Incomes) -> Result<Bytes, Problem> {
+pub(super) async fn read_submission(
+    room: &Room,
+    headers: &HeaderMap,
+    body: impl RequestBody,
+) -> Result<Bytes, Problem> {
     let length = content_length(headers);
     // What is over the limit is refused for that, and needs no room.
     let room = length.is_none_or(|l| l <= CoordinatorConfig::MAX_BODY_BYTES as u64).then(|| room.take(length));
@@ -105,7 +109,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Body>) -> Re
 }
 
 /// Throws away what a client still sends after it was refused.
-pub(super) fn discard(body: impl Incomes) {
+pub(super) fn discard(body: impl RequestBody) {
     if body.is_end_stream() {
         return;
     }
@@ -116,7 +120,7 @@ pub(super) fn discard(body: impl Incomes) {
     });
 }
 
-async fn read(headers: &HeaderMap, body: impl Incomes, most: usize) -> Result<Bytes, Problem> {
+async fn read(headers: &HeaderMap, body: impl RequestBody, most: usize) -> Result<Bytes, Problem> {
     if let Err(refused) = check_headers(headers, most) {
         discard(body);
         return Err(refused);

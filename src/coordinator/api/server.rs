@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Request, Response};
-use futures_util::{FutureExt, TryFutureExt};
+use futures_util::{FutureExt, TryFutureExt, future};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::reply::problem;
 use super::repoll::Repolled;
 use super::timer::OneTimer;
-use super::{Outgoing, answer, router};
+use super::{ResponseBody, answer, router};
 use crate::config::CoordinatorConfig;
 use crate::coordinator::app::App;
 use crate::protocol::{Problem, ProblemCode};
@@ -93,8 +93,14 @@ async fn connection(stream: TcpStream, app: Arc<App>, router: Router, stop: Canc
 }
 
 /// A panic is a bug in one request, not the end of the others on this connection.
-fn guarded(app: &Arc<App>, router: &Router, request: Request<Incoming>) -> impl Future<Output = Response<Outgoing>> {
-    AssertUnwindSafe(answer(app, router, request)).catch_unwind().unwrap_or_else(|_| {
+fn guarded(
+    app: &Arc<App>,
+    router: &Router,
+    request: Request<Incoming>,
+) -> impl Future<Output = Response<ResponseBody>> {
+    // Lazily, so that what `answer` does before its first wait is guarded as well.
+    let answered = future::lazy(|_| answer(app, router, request)).flatten();
+    AssertUnwindSafe(answered).catch_unwind().unwrap_or_else(|_| {
         tracing::error!("a request panicked");
         let detail = "a bug in aiq; the log of the coordinator says more";
         problem(&Problem::new(ProblemCode::Internal, detail)).map(Either::Left)

@@ -14,7 +14,7 @@ use futures_util::TryFutureExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::body::{Incomes, discard, read_submission};
+use super::body::{RequestBody, discard, read_submission};
 use super::reply::{Answer, insert_request_id, json, json_bytes, problem};
 use crate::coordinator::app::App;
 use crate::coordinator::core::{Submission, fingerprint};
@@ -29,7 +29,7 @@ pub(super) async fn infer(State(app): State<Arc<App>>, request: Request<Body>) -
 }
 
 /// The same as it comes from and goes to the server, without boxes around the bodies.
-pub(super) fn infer_at_once(app: &App, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> {
+pub(super) fn infer_unrouted(app: &App, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> {
     wait(app, request, None).unwrap_or_else(|refused| problem(&refused))
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn infer_async(State(app): State<Arc<App>>, request: Request<Bo
 
 fn wait<R: From<Bytes>>(
     app: &App,
-    request: Request<impl Incomes>,
+    request: Request<impl RequestBody>,
     priority: Option<Priority>,
 ) -> impl Future<Output = Result<Response<R>, Problem>> {
     // Taken apart here: a whole request in each of the futures below would make them three times as large, and they
@@ -71,7 +71,7 @@ fn wait<R: From<Bytes>>(
 async fn wait_for<R: From<Bytes>>(
     app: &App,
     headers: HeaderMap,
-    body: impl Incomes,
+    body: impl RequestBody,
     priority: Option<Priority>,
 ) -> Result<Response<R>, Problem> {
     let submission = noted(app, receive(app, &headers, body, priority, Recall::IfNamed).await)?;
@@ -119,7 +119,7 @@ pub(super) enum Recall {
 async fn receive(
     app: &App,
     headers: &HeaderMap,
-    body: impl Incomes,
+    body: impl RequestBody,
     priority: Option<Priority>,
     recall: Recall,
 ) -> Result<Submission, Problem> {
