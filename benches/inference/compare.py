@@ -27,9 +27,11 @@ CASES = {
     "clip-text": ["1x9", "1x77"],
 }
 ENGINES = ["aiq-fp32", "aiq-int8", "ort-fp32", "ort-int8", "torch", "candle"]
-OURS = ("aiq-fp32", "aiq-int8", "candle")
+# Of a build for GPUs, where there is one: `--engines aiq-gpu,torch-gpu,…`.
+ON_GPUS = ["aiq-gpu", "torch-gpu"]
+OURS = ("aiq-fp32", "aiq-int8", "aiq-gpu", "candle")
 PAIRS = [("aiq-fp32", "ort-fp32"), ("aiq-int8", "ort-int8"), ("aiq-int8", "aiq-fp32"), ("aiq-fp32", "torch"),
-         ("aiq-fp32", "candle")]
+         ("aiq-fp32", "candle"), ("aiq-gpu", "torch-gpu")]
 
 
 def build():
@@ -73,7 +75,8 @@ class Engine:
 
 def same(network, case, heads):
     """Complain where engines in fp32 compute different things; return how far int8 outputs are from them."""
-    reference = np.array(heads.get("torch") or heads.get("ort-fp32") or heads["aiq-fp32"])
+    known = [name for name in ("torch", "ort-fp32", "torch-gpu", "aiq-fp32") if name in heads]
+    reference = np.array(heads[known[0] if known else next(iter(heads))])
     off = {name: float(np.linalg.norm(np.array(head) - reference) / np.linalg.norm(reference)) for name, head in heads.items()}
     for name, error in off.items():
         if error > (0.2 if name.endswith("int8") else 1e-3):
@@ -98,7 +101,7 @@ def compare(network, threads, options):
         ratios = {f"{a}/{b}": ms[a] / ms[b] for a, b in PAIRS if a in ms and b in ms}
         rows.append({"network": network, "case": case, "threads": threads, "ms": ms, "ratios": ratios, "rounds": medians,
                      "relative_error": same(network, case, heads)})
-        print(line(rows[-1]), flush=True)
+        print(line(rows[-1], options), flush=True)
     for engine in engines:
         engine.end()
     return rows, engines[0].greeting.get("isa")
@@ -110,10 +113,16 @@ def title(row):
     return f"{row['network']} {case}"
 
 
-def line(row):
-    cells = [f"{row['ms'][name]:9.2f}" if name in row["ms"] else "        –" for name in ENGINES]
-    ratios = [f"{row['ratios'][f'{a}/{b}']:6.2f}" if f"{a}/{b}" in row["ratios"] else "     –" for a, b in PAIRS]
-    return f"{title(row):22}{row['threads']:2} " + "".join(cells) + "  " + "".join(ratios)
+def pairs(options):
+    """The pairs of which both are there."""
+    return [(a, b) for a, b in PAIRS if a in options.engines and b in options.engines]
+
+
+def line(row, options):
+    cells = [f"{row['ms'][name]:10.2f}" if name in row["ms"] else "         –" for name in options.engines]
+    ratios = [row["ratios"].get(f"{a}/{b}") for a, b in pairs(options)]
+    shown = ["          –" if ratio is None else f"{ratio:11.2f}" for ratio in ratios]
+    return f"{title(row):22}{row['threads']:2} " + "".join(cells) + "  " + "".join(shown)
 
 
 def main():
@@ -131,8 +140,9 @@ def main():
     options = parser.parse_args()
     options.runner = options.runner or build()
     load = os.getloadavg()[0]
-    print("milliseconds".ljust(25) + "".join(name.rjust(9) for name in ENGINES) + "   fp32  int8  int8  fp32   fp32")
-    print("network, case, threads".ljust(25) + "".join(" " * 9 for _ in ENGINES) + "   /ort  /ort /fp32 /torch /candle")
+    beside = pairs(options)
+    print("milliseconds".ljust(25) + "".join(name.rjust(10) for name in options.engines) + "  " + "".join(a.rjust(11) for a, _ in beside))
+    print("network, case, threads".ljust(25) + " " * (10 * len(options.engines) + 2) + "".join(f"/{b}".rjust(11) for _, b in beside))
     rows, isa = [], None
     for threads in options.threads:
         for network in options.networks:

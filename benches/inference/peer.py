@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One engine with one network, as benches/networks is for ours: it computes when it is told to on its standard input.
 
-    python peer.py torch|ort-fp32|ort-int8 NETWORK FOLDER THREADS
+    python peer.py torch|torch-gpu|ort-fp32|ort-int8 NETWORK FOLDER THREADS
 
 Lines in: CASE SECONDS LEAST. Lines out: one JSON object, with the times in milliseconds and the first outputs.
 """
@@ -38,7 +38,7 @@ def inputs(network, case):
 
 def engine(peer, network, folder, threads):
     """A function from inputs to the output."""
-    if peer == "torch":
+    if peer.startswith("torch"):
         import torch
         from safetensors.torch import load_file
 
@@ -47,10 +47,12 @@ def engine(peer, network, folder, threads):
         torch.set_num_threads(threads)
         module, whole, _ = build(network)
         whole.load_state_dict(load_file(folder / network / "model.safetensors"), strict=False)
+        device = ("mps" if torch.backends.mps.is_available() else "cuda") if peer == "torch-gpu" else "cpu"
+        module.to(device)
 
         def run(feed):
             with torch.inference_mode():
-                return module(*(torch.from_numpy(value) for value in feed.values())).numpy()
+                return module(*(torch.from_numpy(value).to(device) for value in feed.values())).cpu().numpy()
 
         return run
     import onnxruntime as ort

@@ -2,15 +2,17 @@
 //! and runs this beside other engines. One process is one engine with one network; it computes when it is told to on its
 //! standard input, so that engines can take turns.
 //!
-//!     networks serve aiq-fp32|aiq-int8|candle NETWORK FOLDER THREADS    answers lines `CASE SECONDS LEAST`
-//!     networks texts NETWORK FOLDER fp32|int8 ISA                       outputs for each line of text, as JSON
+//!     networks serve aiq-fp32|aiq-int8|aiq-gpu|candle NETWORK FOLDER THREADS    answers lines `CASE SECONDS LEAST`
+//!     networks texts NETWORK FOLDER fp32|int8 ISA                               outputs for each line of text, as JSON
+
+mod stock;
 
 use std::io::{BufRead as _, Write as _, stdin, stdout};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aiq::inference::kernels::Isa;
-use aiq::inference::{Bare, Context, Place, Precision};
+use aiq::inference::{Bare, Context, Place, Precision, Wanted};
 use anyhow::{Context as _, Result, bail};
 use candle_core::{Device, Tensor};
 use serde_json::json;
@@ -34,9 +36,9 @@ fn main() -> Result<()> {
 }
 
 /// A network, and what it computes with.
-struct Engine {
-    network: Bare,
-    context: Context,
+enum Engine {
+    Ours(Bare, Context),
+    Stock(stock::MobileNetV2),
 }
 
 impl Engine {
@@ -44,20 +46,24 @@ impl Engine {
         let place = match engine {
             "aiq-fp32" => Place::from(Precision::Fp32),
             "aiq-int8" => Place::from(Precision::Int8),
+            "aiq-gpu" if cfg!(feature = "metal") => Place::choose(Wanted::Metal, Precision::Fp32)?,
+            "aiq-gpu" => Place::choose(Wanted::Cuda, Precision::Fp32)?,
+            "candle" if network == "mobilenet" => return Ok(Self::Stock(stock::MobileNetV2::load(folder)?)),
             "candle" => Place::Candle(Device::Cpu),
-            _ => bail!("engine \"{engine}\"; aiq-fp32, aiq-int8 and candle are known"),
+            _ => bail!("engine \"{engine}\"; aiq-fp32, aiq-int8, aiq-gpu and candle are known"),
         };
-        Ok(Self { network: Bare::load(network, folder, &place)?, context: Context::new(threads) })
+        Ok(Self::Ours(Bare::load(network, folder, &place)?, Context::new(threads)))
     }
 
     fn run(&mut self, input: &Input) -> Result<Vec<f32>> {
-        let Self { network, context } = self;
-        Ok(match input {
-            Input::Texts(texts) => {
+        Ok(match (self, input) {
+            (Self::Ours(network, context), Input::Texts(texts)) => {
                 let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
                 network.texts(context, &texts)?
             }
-            Input::Pictures(pictures) => network.pictures(context, pictures)?,
+            (Self::Ours(network, context), Input::Pictures(pictures)) => network.pictures(context, pictures)?,
+            (Self::Stock(network), Input::Pictures(pictures)) => network.forward(pictures)?,
+            (Self::Stock(_), Input::Texts(_)) => bail!("MobileNetV2 takes pictures"),
         })
     }
 }

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::encoder::{self, Encoder, EncoderSpec, LayerNames, NormOrder, attention, layer_norm, linear};
-use super::kernels::{Activation, Epilogue, LayerNorm, Linear, Mask};
-use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, embed, rank, softmax};
-use super::operations::rows;
+use super::encoder::{self, Encoder, EncoderSpec, LayerNames, NormOrder, attention, linear};
+use super::kernels::{Activation, Epilogue, Linear, Mask};
+use super::model::{Answer, Card, Context, InferenceError, Input, Model, Prepared, all_failed, rank, softmax};
+use super::operations::{self, Embedding, rows};
 use super::place::Place;
 use super::request::{InputError, Request};
 use super::source::{Files, LoadError};
 use super::tokenizer::Tokenizer;
-use super::weights::{Table, Weights};
+use super::weights::Weights;
 
 /// Epsilon of all layer norms; DistilBERT has it fixed.
 const EPSILON: f32 = 1e-12;
@@ -44,9 +44,8 @@ fn gelu() -> String {
 
 /// The network without its tokenizer.
 pub(super) struct Network {
-    words: Table,
-    positions: Table,
-    embedding_norm: LayerNorm,
+    embedding: Embedding,
+    embedding_norm: operations::LayerNorm,
     encoder: Encoder,
     pre_classifier: Linear,
     classifier: Linear,
@@ -61,10 +60,8 @@ impl Network {
             other => return Err(LoadError::config(format!("activation \"{other}\"; gelu and relu are known"))),
         };
         let embeddings = "distilbert.embeddings";
-        let words = weights.table(&format!("{embeddings}.word_embeddings.weight"))?;
-        let positions = format!("{embeddings}.position_embeddings.weight");
-        weights.expect_shape(&positions, &[config.max_position_embeddings, width])?;
-        weights.expect_shape(&format!("{embeddings}.word_embeddings.weight"), &[words.rows(), width])?;
+        let tables = ["word", "position"].map(|kind| format!("{embeddings}.{kind}_embeddings.weight"));
+        let tables = [tables[0].as_str(), &tables[1]];
         let spec = EncoderSpec {
             layers: config.n_layers,
             width,
@@ -83,9 +80,8 @@ impl Network {
             place: place.clone(),
         };
         Ok(Self {
-            words,
-            positions: weights.table(&positions)?,
-            embedding_norm: layer_norm(weights, &format!("{embeddings}.LayerNorm"), width, EPSILON)?,
+            embedding: Embedding::load(weights, tables, [config.max_position_embeddings, width], place)?,
+            embedding_norm: encoder::norm(weights, &format!("{embeddings}.LayerNorm"), width, EPSILON, place)?,
             encoder: Encoder::load(weights, "distilbert.transformer.layer", &spec)?,
             pre_classifier: linear(weights, "pre_classifier", width, width)?,
             classifier: encoder::classifier(weights, "classifier", width)?,
@@ -112,9 +108,11 @@ impl Network {
         sequences: &[&[u32]],
         logits: &mut Vec<f32>,
     ) -> Result<(), InferenceError> {
-        let (mut states, ranges) = embed(&self.words, &self.positions, sequences);
-        self.embedding_norm.forward(&context.compute, &mut states);
-        let states = self.encoder.forward(context, states, &ranges)?;
+        let workspace = context.workspace();
+        let (embedded, ranges) = self.embedding.forward(sequences)?;
+        let states = self.embedding_norm.forward(&workspace, &embedded)?;
+        workspace.recycle(embedded)?;
+        let states = self.encoder.forward(&workspace, states, &ranges)?;
         let first = rows(&states, ranges.iter().map(|range| range.start))?;
         let compute = &context.compute;
         let mut hidden = vec![0f32; first.len()];
@@ -138,7 +136,7 @@ pub(super) struct DistilBert {
 pub(super) fn load(files: &Files, place: &Place) -> Result<DistilBert, LoadError> {
     let config: Config = files.config("config.json")?;
     let network = Network::load(&files.weights()?, &config, place)?;
-    let tokenizer = Tokenizer::load(files, config.max_position_embeddings, network.words.rows())?;
+    let tokenizer = Tokenizer::load(files, config.max_position_embeddings, network.embedding.vocabulary())?;
     let labels = (0..network.labels())
         .map(|id| config.id2label.get(&id).cloned().unwrap_or_else(|| format!("LABEL_{id}")))
         .collect();

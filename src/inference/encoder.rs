@@ -9,7 +9,6 @@ use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::dense::{Dense, Precision};
 use super::kernels::{Activation, Attention, LayerNorm, Linear, Mask};
-use super::model::{Context, InferenceError};
 use super::operations::{self, Ragged, Workspace};
 use super::place::Place;
 use super::source::LoadError;
@@ -64,7 +63,6 @@ pub(super) struct LayerNames {
 pub(super) struct Encoder {
     place: Place,
     layers: Vec<Layer>,
-    width: usize,
     attention: Attention,
     activation: Activation,
     order: NormOrder,
@@ -85,8 +83,8 @@ impl Encoder {
         let layers = (0..spec.layers)
             .map(|index| Layer::load(weights, &format!("{prefix}.{index}"), spec))
             .collect::<Result<_, _>>()?;
-        let EncoderSpec { width, attention, activation, order, .. } = *spec;
-        Ok(Self { place: spec.place.clone(), layers, width, attention, activation, order })
+        let EncoderSpec { attention, activation, order, .. } = *spec;
+        Ok(Self { place: spec.place.clone(), layers, attention, activation, order })
     }
 
     /// Runs hidden states through all layers; `sequences` are the token ranges.
@@ -95,21 +93,18 @@ impl Encoder {
     /// Where a device fails; our kernels never do.
     pub(super) fn forward(
         &self,
-        context: &mut Context,
-        states: Vec<f32>,
+        workspace: &Workspace<'_>,
+        mut states: Tensor,
         sequences: &[Range<usize>],
-    ) -> Result<Tensor, InferenceError> {
-        let tokens = states.len() / self.width;
-        let (device, batch) = match &self.place {
-            Place::Cpu(_) => (&Device::Cpu, Ragged::new(self.attention, sequences)),
-            Place::Candle(device) => (device, Ragged::padded(self.attention, sequences, device)?),
+    ) -> CandleResult<Tensor> {
+        let batch = match &self.place {
+            Place::Cpu(_) => Ragged::new(self.attention, sequences),
+            Place::Candle(device) => Ragged::padded(self.attention, sequences, device)?,
         };
-        let mut states = Tensor::from_vec(states, (tokens, self.width), device)?;
-        let workspace = context.workspace();
         for layer in &self.layers {
             let next = match self.order {
-                NormOrder::Pre => self.pre(&workspace, layer, &states, &batch)?,
-                NormOrder::Post => self.post(&workspace, layer, &states, &batch)?,
+                NormOrder::Pre => self.pre(workspace, layer, &states, &batch)?,
+                NormOrder::Post => self.post(workspace, layer, &states, &batch)?,
             };
             workspace.recycle(std::mem::replace(&mut states, next))?;
         }
@@ -148,18 +143,7 @@ impl Layer {
             Place::Cpu(precision) => dense(weights, names, shape, *precision).map(operations::Linear::Kernel),
             Place::Candle(device) => stacked(weights, names, shape, device).map(operations::Linear::Candle),
         };
-        let norm = |part: &str| match place {
-            Place::Cpu(_) => layer_norm(weights, &name(part), *width, *epsilon).map(operations::LayerNorm::Kernel),
-            Place::Candle(device) => {
-                let tensor = |kind: &str| {
-                    let name = format!("{}.{kind}", name(part));
-                    weights.expect_shape(&name, &[*width])?;
-                    weights.tensor(&name, device)
-                };
-                let norm = candle_nn::LayerNorm::new(tensor("weight")?, tensor("bias")?, f64::from(*epsilon));
-                Ok(operations::LayerNorm::Candle(norm))
-            }
-        };
+        let norm = |part: &str| norm(weights, &name(part), *width, *epsilon, place);
         Ok(Self {
             qkv: dense(&names.qkv.map(name), [*width, *width])?,
             output: dense(&[name(names.output)], [*width, *width])?,
@@ -272,7 +256,28 @@ fn matrix(weights: &Weights, name: &str, shape: [usize; 2]) -> Result<Table, Wei
     weights.table(&name)
 }
 
-/// Loads a layer norm.
+/// Loads a layer norm to where it computes.
+pub(super) fn norm(
+    weights: &Weights,
+    name: &str,
+    width: usize,
+    epsilon: f32,
+    place: &Place,
+) -> Result<operations::LayerNorm, WeightsError> {
+    let device = match place {
+        Place::Cpu(_) => return layer_norm(weights, name, width, epsilon).map(operations::LayerNorm::Kernel),
+        Place::Candle(device) => device,
+    };
+    let tensor = |kind: &str| {
+        let name = format!("{name}.{kind}");
+        weights.expect_shape(&name, &[width])?;
+        weights.tensor(&name, device)
+    };
+    let norm = candle_nn::LayerNorm::new(tensor("weight")?, tensor("bias")?, f64::from(epsilon));
+    Ok(operations::LayerNorm::Candle(norm))
+}
+
+/// Loads a layer norm of our kernels.
 pub(super) fn layer_norm(weights: &Weights, name: &str, width: usize, epsilon: f32) -> Result<LayerNorm, WeightsError> {
     Ok(LayerNorm {
         weight: weights.shaped(&format!("{name}.weight"), &[width])?,

@@ -4,7 +4,6 @@
 //! second on the one inference thread. Which model serves which task is the registry's business.
 
 use std::cell::RefCell;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use super::operations::Workspace;
 use super::request::{InputError, Request};
 use super::search::{Search, Similarity};
 use super::tokenizer::Tokens;
-use super::weights::Table;
 use crate::protocol::{ModelRef, ModelSource, Scores, TaskResult, TaskType, WorkerId};
 
 /// A network with everything around it that one or more tasks need.
@@ -247,27 +245,6 @@ pub(super) struct Buffers {
     outputs: RefCell<Vec<Vec<f32>>>,
     /// One for each thread that ever had a picture of its own.
     pub(super) convolution: RefCell<Vec<mobilenet_v2::Buffers>>,
-}
-
-/// The sums of word and position embeddings, a row for each token, and each sequence's range of tokens.
-pub(super) fn embed(words: &Table, positions: &Table, sequences: &[&[u32]]) -> (Vec<f32>, Vec<Range<usize>>) {
-    let width = words.width();
-    let tokens = sequences.iter().map(|sequence| sequence.len()).sum::<usize>();
-    let mut states = vec![0f32; tokens * width];
-    let mut position_row = vec![0f32; width];
-    let mut ranges = Vec::with_capacity(sequences.len());
-    let mut start = 0;
-    for sequence in sequences {
-        let rows = states[start * width..].chunks_exact_mut(width);
-        for ((position, &id), row) in sequence.iter().enumerate().zip(rows) {
-            words.read(id as usize, row);
-            positions.read(position, &mut position_row);
-            row.iter_mut().zip(&position_row).for_each(|(x, position)| *x += position);
-        }
-        ranges.push(start..start + sequence.len());
-        start += sequence.len();
-    }
-    (states, ranges)
 }
 
 /// Cuts a list into runs whose weights sum up to at most `most` each (one item where that alone is heavier).

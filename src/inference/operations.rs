@@ -5,6 +5,7 @@
 //! which is how what runs on GPUs is tested without one.
 
 mod attention;
+mod embedding;
 
 use std::cell::RefCell;
 
@@ -12,8 +13,10 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, InplaceOp1, Layout, Module a
 use candle_nn::ops::sigmoid;
 
 pub(super) use self::attention::Ragged;
+pub(super) use self::embedding::Embedding;
 use super::dense::Dense;
 use super::kernels::{self, Activation, Compute, Epilogue, Quantised};
+use super::place::Place;
 
 /// What our kernels compute with.
 pub(super) struct Workspace<'a> {
@@ -75,6 +78,22 @@ pub(super) enum Linear {
 }
 
 impl Linear {
+    /// A layer of `outputs × inputs` without biases, whose weights `read` writes output by output.
+    pub(super) fn read(
+        place: &Place,
+        [outputs, inputs]: [usize; 2],
+        mut read: impl FnMut(usize, &mut [f32]),
+    ) -> Result<Self> {
+        Ok(match place {
+            Place::Cpu(precision) => Self::Kernel(Dense::pack(*precision, outputs, inputs, &[], read)),
+            Place::Candle(device) => {
+                let mut weights = vec![0f32; outputs * inputs];
+                weights.chunks_exact_mut(inputs).enumerate().for_each(|(output, into)| read(output, into));
+                Self::Candle(candle_nn::Linear::new(Tensor::from_vec(weights, (outputs, inputs), device)?, None))
+            }
+        })
+    }
+
     /// `activation(x · Wᵀ + bias) + residual` of `tokens × inputs`.
     pub(super) fn forward(
         &self,
@@ -198,8 +217,9 @@ pub(super) fn rows(x: &Tensor, indices: impl Iterator<Item = usize>) -> Result<V
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use candle_core::Device;
+
+    use super::*;
 
     #[test]
     fn outputs_are_used_again_and_large_ones_kept() {

@@ -76,11 +76,11 @@ impl Place {
         if precision == Precision::Int8 { Err(PlaceError::Int8) } else { Ok(Self::Candle(device)) }
     }
 
-    /// The precision of what stays on the CPU.
-    pub(super) fn precision(&self) -> Precision {
+    /// Where tensors are.
+    pub(super) fn device(&self) -> &Device {
         match self {
-            Self::Cpu(precision) => *precision,
-            Self::Candle(_) => Precision::Fp32,
+            Self::Cpu(_) => &Device::Cpu,
+            Self::Candle(device) => device,
         }
     }
 }

@@ -3,11 +3,11 @@
 use super::config::{TextConfig, activation};
 use crate::inference::encoder::{self, Encoder, EncoderSpec, LayerNames, NormOrder, attention, layer_norm};
 use crate::inference::kernels::{Epilogue, LayerNorm, Linear, Mask};
-use crate::inference::model::{Context, InferenceError, chunks, embed};
-use crate::inference::operations;
+use crate::inference::model::{Context, InferenceError, chunks};
+use crate::inference::operations::{self, Embedding};
 use crate::inference::place::Place;
 use crate::inference::source::LoadError;
-use crate::inference::weights::{Table, Weights};
+use crate::inference::weights::Weights;
 
 /// Most tokens in one pass: it bounds the buffers, and a larger product is not faster.
 const MAX_TOKENS: usize = 2_048;
@@ -29,8 +29,7 @@ pub(super) fn end_of_text(ids: &[u32]) -> usize {
 
 /// The text tower with its projection into the joint space.
 pub(in crate::inference) struct TextTower {
-    words: Table,
-    positions: Table,
+    embedding: Embedding,
     encoder: Encoder,
     final_norm: LayerNorm,
     projection: Linear,
@@ -44,10 +43,8 @@ impl TextTower {
         place: &Place,
     ) -> Result<Self, LoadError> {
         let width = config.hidden_size;
-        let positions = "text_model.embeddings.position_embedding.weight";
-        weights.expect_shape(positions, &[config.max_position_embeddings, width])?;
-        let words = weights.table("text_model.embeddings.token_embedding.weight")?;
-        weights.expect_shape("text_model.embeddings.token_embedding.weight", &[words.rows(), width])?;
+        let tables =
+            ["text_model.embeddings.token_embedding.weight", "text_model.embeddings.position_embedding.weight"];
         let spec = EncoderSpec {
             layers: config.num_hidden_layers,
             width,
@@ -60,8 +57,7 @@ impl TextTower {
             place: place.clone(),
         };
         Ok(Self {
-            words,
-            positions: weights.table(positions)?,
+            embedding: Embedding::load(weights, tables, [config.max_position_embeddings, width], place)?,
             encoder: Encoder::load(weights, "text_model.encoder.layers", &spec)?,
             final_norm: layer_norm(weights, "text_model.final_layer_norm", width, config.layer_norm_eps)?,
             projection: encoder::projection(weights, "text_projection", projection, width)?,
@@ -70,7 +66,7 @@ impl TextTower {
 
     /// Rows of the embedding table.
     pub(super) fn vocabulary(&self) -> usize {
-        self.words.rows()
+        self.embedding.vocabulary()
     }
 
     /// Width of the joint space.
@@ -86,8 +82,8 @@ impl TextTower {
     ) -> Result<Vec<f32>, InferenceError> {
         let mut rows = Vec::with_capacity(sequences.len() * self.projection());
         for sequences in chunks(sequences, MAX_TOKENS, |sequence| sequence.len()) {
-            let (states, ranges) = embed(&self.words, &self.positions, sequences);
-            let states = self.encoder.forward(context, states, &ranges)?;
+            let (states, ranges) = self.embedding.forward(sequences)?;
+            let states = self.encoder.forward(&context.workspace(), states, &ranges)?;
             let ends = ranges.iter().zip(sequences).map(|(range, ids)| range.start + end_of_text(ids));
             let mut ends = operations::rows(&states, ends)?;
             let compute = &context.compute;

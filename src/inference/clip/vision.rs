@@ -6,7 +6,6 @@ use candle_core::Tensor;
 
 use super::config::{Config, VisionConfig, activation, preprocess};
 use super::text::LAYER_NAMES;
-use crate::inference::dense::Dense;
 use crate::inference::encoder::{self, Encoder, EncoderSpec, NormOrder, attention, layer_norm};
 use crate::inference::image::{MAX_INPUT_SIDE, Pixels, Preprocess, normalised};
 use crate::inference::kernels::{Activation, Epilogue, LayerNorm, Linear, Mask};
@@ -15,7 +14,7 @@ use crate::inference::model::{Context, InferenceError};
 use crate::inference::operations;
 use crate::inference::place::Place;
 use crate::inference::source::{Files, LoadError, Loader};
-use crate::inference::weights::Weights;
+use crate::inference::weights::{Weights, WeightsError};
 
 /// Pictures in one pass: it bounds the buffers, and a larger product is not faster.
 const MAX_PICTURES: usize = 8;
@@ -70,11 +69,11 @@ impl PictureTower {
 /// The vision transformer with its projection into the joint space.
 pub(in crate::inference) struct VisionTransformer {
     /// Class embedding plus the first position.
-    class: Vec<f32>,
+    class: Tensor,
     /// Positions of the patches.
-    positions: Vec<f32>,
+    positions: Tensor,
     patches: operations::Linear,
-    pre_norm: LayerNorm,
+    pre_norm: operations::LayerNorm,
     encoder: Encoder,
     post_norm: LayerNorm,
     projection: Linear,
@@ -101,22 +100,28 @@ impl VisionTransformer {
             return Err(LoadError::config(reason));
         }
         let count = (side / patch) * (side / patch);
-        let positions = weights.shaped("vision_model.embeddings.position_embedding.weight", &[count + 1, width])?;
+        let mut positions = weights.shaped("vision_model.embeddings.position_embedding.weight", &[count + 1, width])?;
         let mut class = weights.shaped(CLASS_EMBEDDING, &[width])?;
         class.iter_mut().zip(&positions).for_each(|(x, position)| *x += position);
+        let refused = |source| WeightsError::Device { name: "vision_model.embeddings".to_owned(), source };
+        let class = Tensor::from_vec(class, (1, 1, width), place.device()).map_err(refused)?;
+        let positions =
+            Tensor::from_vec(positions.split_off(width), (count, width), place.device()).map_err(refused)?;
         // From [out][channel][y][x] to [out][y][x][channel], the order of a patch in a picture of pixels.
         let kernel = "vision_model.embeddings.patch_embedding.weight";
         weights.expect_shape(kernel, &[width, 3, patch, patch])?;
         let table = weights.table(kernel)?;
         let mut filter = vec![0f32; 3 * patch * patch];
-        let patches = Dense::pack(place.precision(), width, filter.len(), &[], |output, into| {
+        let inputs = filter.len();
+        let read = |output: usize, into: &mut [f32]| {
             table.read(output, &mut filter);
             for (pixel, channels) in into.chunks_exact_mut(3).enumerate() {
                 for (channel, weight) in channels.iter_mut().enumerate() {
                     *weight = filter[channel * patch * patch + pixel];
                 }
             }
-        });
+        };
+        let patches = operations::Linear::read(place, [width, inputs], read).map_err(refused)?;
         let epsilon = config.layer_norm_eps;
         let spec = EncoderSpec {
             layers: config.num_hidden_layers,
@@ -131,10 +136,10 @@ impl VisionTransformer {
         };
         Ok(Self {
             class,
-            positions: positions[width..].to_vec(),
-            patches: operations::Linear::Kernel(patches),
+            positions,
+            patches,
             // The checkpoint spells it so.
-            pre_norm: layer_norm(weights, "vision_model.pre_layrnorm", width, epsilon)?,
+            pre_norm: encoder::norm(weights, "vision_model.pre_layrnorm", width, epsilon, place)?,
             encoder: Encoder::load(weights, "vision_model.encoder.layers", &spec)?,
             post_norm: layer_norm(weights, "vision_model.post_layernorm", width, epsilon)?,
             projection: encoder::projection(weights, "visual_projection", projection, width)?,
@@ -156,16 +161,14 @@ impl VisionTransformer {
         // A row for each patch: its lines of pixels one after the other.
         let rows = pictures.reshape((pictures_count, across, patch, across, patch * 3))?.transpose(2, 3)?;
         let rows = rows.contiguous()?.reshape((pictures_count * count, patch * patch * 3))?;
-        let embedded = self.patches.forward(&context.workspace(), &rows, Activation::None, None)?;
-        let embedded = embedded.flatten_all()?.to_vec1::<f32>()?;
-        let mut states = Vec::with_capacity(pictures_count * (count + 1) * width);
-        for patches in embedded.chunks_exact(count * width) {
-            states.extend_from_slice(&self.class);
-            states.extend(patches.iter().zip(&self.positions).map(|(x, position)| x + position));
-        }
-        self.pre_norm.forward(&context.compute, &mut states);
+        let rows = rows.to_device(self.class.device())?;
+        let workspace = context.workspace();
+        let embedded = self.patches.forward(&workspace, &rows, Activation::None, None)?;
+        let patches = embedded.reshape((pictures_count, count, width))?.broadcast_add(&self.positions)?;
+        let classes = self.class.broadcast_as((pictures_count, 1, width))?;
+        let states = Tensor::cat(&[&classes, &patches], 1)?.reshape((pictures_count * (count + 1), width))?;
         let ranges: Vec<_> = (0..pictures_count).map(|index| index * (count + 1)..(index + 1) * (count + 1)).collect();
-        let states = self.encoder.forward(context, states, &ranges)?;
+        let states = self.encoder.forward(&workspace, self.pre_norm.forward(&workspace, &states)?, &ranges)?;
         let mut classes = operations::rows(&states, ranges.iter().map(|range| range.start))?;
         let compute = &context.compute;
         self.post_norm.forward(compute, &mut classes);

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
-use candle_nn::ops::softmax;
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use candle_nn::ops::softmax_last_dim;
 
 use super::{Workspace, numbers};
 use crate::inference::kernels::{Attention, Mask};
@@ -18,12 +18,18 @@ pub(in crate::inference) struct Ragged<'a> {
 /// How tokens are laid out for candle's operations.
 struct Padding {
     longest: usize,
+    /// Where tokens go and come from; none where they lie as they should, since all sequences are of the same length.
+    moves: Option<Moves>,
+    /// What is added to the scores of queries and keys so that padding, and what comes later, is not seen; none where all is.
+    mask: Option<Tensor>,
+}
+
+/// From tokens without padding to padded ones, and back.
+struct Moves {
     /// For each place of `sequences × longest` the token that is there; padding repeats a token.
     tokens: Tensor,
     /// The place of each token.
     places: Tensor,
-    /// What is added to the scores of queries and keys so that padding, and what comes later, is not seen.
-    mask: Tensor,
 }
 
 impl<'a> Ragged<'a> {
@@ -53,19 +59,46 @@ impl<'a> Ragged<'a> {
     fn attend_padded(&self, padding: &Padding, qkv: &Tensor) -> Result<Tensor> {
         let Attention { heads, head_width, .. } = self.attention;
         let (batch, longest) = (self.sequences.len(), padding.longest);
+        let padded = padding.moves.as_ref().map(|moves| qkv.index_select(&moves.tokens, 0)).transpose()?;
         // sequences × tokens × (query, key, value) × heads × head width, each part to sequences × heads × tokens × head width.
-        let qkv = qkv.index_select(&padding.tokens, 0)?.reshape((batch, longest, 3, heads, head_width))?;
+        let qkv = padded.as_ref().unwrap_or(qkv).reshape((batch, longest, 3, heads, head_width))?;
         let part = |index: usize| qkv.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
         let (query, key, value) = (part(0)?, part(1)?, part(2)?);
-        let scores = (query.matmul(&key.t()?)? / (head_width as f64).sqrt())?.broadcast_add(&padding.mask)?;
-        let mixed = softmax(&scores, D::Minus1)?.matmul(&value)?.transpose(1, 2)?;
-        mixed.reshape((batch * longest, heads * head_width))?.index_select(&padding.places, 0)
+        let scores = (query.matmul(&key.t()?)? / (head_width as f64).sqrt())?;
+        let masked = padding.mask.as_ref().map(|mask| scores.broadcast_add(mask)).transpose()?;
+        let mixed = softmax_last_dim(&masked.unwrap_or(scores))?.matmul(&value)?.transpose(1, 2)?;
+        let mixed = mixed.reshape((batch * longest, heads * head_width))?;
+        match &padding.moves {
+            Some(moves) => mixed.index_select(&moves.places, 0),
+            None => Ok(mixed),
+        }
     }
 }
 
 impl Padding {
     fn new(mask: Mask, sequences: &[Range<usize>], device: &Device) -> Result<Self> {
         let longest = sequences.iter().map(Range::len).max().unwrap_or_default();
+        let even = sequences.iter().all(|sequence| sequence.len() == longest);
+        let moves = if even { None } else { Some(Moves::new(sequences, longest, device)?) };
+        let unless = |seen: bool| if seen { 0f32 } else { f32::NEG_INFINITY };
+        let mask = match mask {
+            // What is behind a sequence is later than all of it.
+            Mask::Causal => {
+                let scores = (0..longest).flat_map(|query| (0..longest).map(move |key| unless(key <= query)));
+                Some(Tensor::from_vec(scores.collect(), (1, 1, longest, longest), device)?)
+            }
+            Mask::Full if even => None,
+            Mask::Full => {
+                let scores = sequences.iter().flat_map(|sequence| (0..longest).map(|key| unless(key < sequence.len())));
+                Some(Tensor::from_vec(scores.collect(), (sequences.len(), 1, 1, longest), device)?)
+            }
+        };
+        Ok(Self { longest, moves, mask })
+    }
+}
+
+impl Moves {
+    fn new(sequences: &[Range<usize>], longest: usize, device: &Device) -> Result<Self> {
         let places = sequences.iter().enumerate().flat_map(|(index, sequence)| {
             let first = index * longest;
             (first..first + sequence.len()).map(|place| place as u32)
@@ -77,23 +110,11 @@ impl Padding {
         });
         let last = places.len().saturating_sub(1) as u32;
         let tokens: Vec<u32> = tokens.map(|token| token.min(last)).collect();
-        let unless = |seen: bool| if seen { 0f32 } else { f32::NEG_INFINITY };
-        let mask = match mask {
-            // What is behind a sequence is later than all of it.
-            Mask::Causal => {
-                let scores = (0..longest).flat_map(|query| (0..longest).map(move |key| unless(key <= query)));
-                Tensor::from_vec(scores.collect(), (1, 1, longest, longest), device)?
-            }
-            Mask::Full => {
-                let scores = sequences.iter().flat_map(|sequence| (0..longest).map(|key| unless(key < sequence.len())));
-                Tensor::from_vec(scores.collect(), (sequences.len(), 1, 1, longest), device)?
-            }
-        };
         let index = |indices: Vec<u32>| {
             let count = indices.len();
             Tensor::from_vec(indices, count, device)
         };
-        Ok(Self { longest, tokens: index(tokens)?, places: index(places)?, mask })
+        Ok(Self { tokens: index(tokens)?, places: index(places)? })
     }
 }
 

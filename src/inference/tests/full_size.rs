@@ -11,6 +11,7 @@ use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
 use super::checkpoint::{self, Shapes, Sizes, begin};
+use super::places;
 use crate::inference::clip::{TextConfig, TextTower, VisionConfig, VisionTransformer};
 use crate::inference::kernels::Isa;
 use crate::inference::model::Context;
@@ -118,7 +119,7 @@ fn distilbert_base() {
         .collect();
     // One ragged batch: nothing is padded, and nobody's answer depends on who else is in it.
     let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+    for place in places() {
         let logits = load(place).forward(&mut Context::new(2), &batch).unwrap();
         for (case, logits) in cases.iter().zip(logits.chunks_exact(2)) {
             assert_close(logits, &case["logits"], &format!("logits of {} tokens", case["tokens"]));
@@ -137,7 +138,7 @@ fn mobilenet_v2_100() {
     // More pictures than threads: some go through apart, the last one on all threads.
     let pictures = [picture(), vec![0.0; 224 * 224 * 3], picture()];
     let pictures = Tensor::from_vec(pictures.concat(), (3, 224, 224, 3), &Device::Cpu).unwrap();
-    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+    for place in places() {
         let network = mobilenet_v2::Network::load(&weights, &place).unwrap();
         let pooled = network.pooled(&mut context, &pictures).unwrap();
         for index in [0, 2] {
@@ -161,7 +162,7 @@ fn clip_vit_base_patch32_texts() {
         .map(|count| [&[49_406], &token_ids(&format!("clip {count}"), count, 300..40_000)[..], &[49_407]].concat())
         .collect();
     let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+    for place in places() {
         let rows = load(place).forward(&mut Context::new(2), &batch).unwrap();
         for (case, row) in cases.iter().zip(rows.chunks_exact(512)) {
             assert_close(row, &case["text"], &format!("projection of {} tokens", case["tokens"]));
@@ -178,7 +179,7 @@ fn clip_vit_base_patch32_pictures() {
     let weights = write(folder.path(), &shapes);
     let load = |place: Place| VisionTransformer::load(&weights, &VisionConfig::default(), 512, &place).unwrap();
     let pictures = Tensor::from_vec([picture(), picture()].concat(), (2, 224, 224, 3), &Device::Cpu).unwrap();
-    for place in [Place::default(), Place::Candle(Device::Cpu)] {
+    for place in places() {
         let rows = load(place).forward(&mut Context::new(2), &pictures).unwrap();
         for row in rows.chunks_exact(512) {
             assert_close(row, &GOLDEN["clip"]["picture"], "projection");

@@ -1,9 +1,9 @@
 //! What the networks compute from the shipped weights, against what PyTorch computes.
 
 use base64::Engine as _;
-use candle_core::Device;
 use serde_json::Value;
 
+use super::places;
 use crate::inference::image::{Pixels, samples};
 use crate::inference::kernels::Isa;
 use crate::inference::model::{Context, softmax};
@@ -42,10 +42,11 @@ fn contexts() -> Vec<Context> {
     Isa::available().into_iter().flat_map(|isa| [with(isa, 1), with(isa, 3)]).collect()
 }
 
-/// Every way there is to compute: our kernels, and candle's operations (on its CPU device).
+/// Every way there is to compute: our kernels with all instructions and numbers of threads, and candle's operations.
 fn ways() -> Vec<(Place, Context)> {
     let kernels = contexts().into_iter().map(|context| (Place::default(), context));
-    kernels.chain([(Place::Candle(Device::Cpu), Context::new(1))]).collect()
+    let elsewhere = places().into_iter().filter(|place| matches!(place, Place::Candle(_)));
+    kernels.chain(elsewhere.map(|place| (place, Context::new(1)))).collect()
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Models that are not what they say: every tensor left out or of another shape, every size in a configuration changed.
 //! That is an error which names it, and never a panic, an absurd amount of memory or another network than was meant.
 
-use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::checkpoint::{self, Shapes, Sizes, hollow};
 use super::engine::copy_files;
+use super::places;
 use crate::inference::clip::{TextConfig, TextTower, VisionConfig, VisionTransformer};
 use crate::inference::source::{CLIP, DISTILBERT, Files, LoadError, MOBILENET_V2};
 use crate::inference::weights::Weights;
@@ -51,11 +51,6 @@ fn reshaped(shape: &[usize]) -> Vec<Vec<usize>> {
         }
     }
     shapes
-}
-
-/// Everywhere a network may compute.
-fn places() -> [Place; 2] {
-    [Place::default(), Place::Candle(Device::Cpu)]
 }
 
 #[test]
