@@ -48,7 +48,7 @@ impl Load {
                 age: Duration::ZERO,
                 in_flight: 0,
                 progress: 0,
-                costs: [Some(Cost { fixed: 0.0, per_item: 0.001 }); 4],
+                costs: [Some(Cost { fixed: 0.0, per_item: 0.001, max_batch: 32 }); 4],
                 abilities: [Ability::Full; 4],
             };
             load.tell(Event::WorkerReported { worker, report: Box::new(report) });

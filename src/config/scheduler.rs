@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::protocol::ServiceTime;
-
 /// Parameters of the pure scheduler. Times are durations; the clock comes in as an argument.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
@@ -42,7 +40,8 @@ pub struct SchedulerConfig {
 
     /// Hedges as a share of attempts: over this, a slow attempt is waited for.
     pub hedge_share: f64,
-    /// Attempts of a task that must have been seen before its 95th percentile is trusted.
+    /// Attempts of a task that must have been seen before its 95th percentile is trusted. Before that, one that takes
+    /// longer than the slowest of twenty or more is hedged: or a new fleet would have no hedges for its first minute.
     pub hedge_min_samples: u64,
     /// No attempt is hedged sooner: under this a second one costs more than it can save.
     pub hedge_min: Duration,
@@ -67,8 +66,6 @@ pub struct SchedulerConfig {
     pub slow_start: Duration,
     /// How much more than one round trip's worth of work a worker holds, so that it never idles.
     pub credit_slack: f64,
-    /// Largest batch that credits count with.
-    pub max_batch: u32,
     /// A worker that said it is busy, or handed work back, gets nothing new for this long.
     pub busy_pause: Duration,
 
@@ -116,7 +113,6 @@ impl Default for SchedulerConfig {
             success_half_life: Duration::from_secs(30),
             slow_start: Duration::from_secs(5),
             credit_slack: 1.25,
-            max_batch: ServiceTime::FULL_BATCH,
             busy_pause: Duration::from_millis(50),
             heartbeat: Duration::from_secs(1),
             suspect_after: Duration::from_millis(2800),

@@ -160,12 +160,18 @@ pub struct ServiceTime {
     pub fixed: f64,
     /// See `fixed`.
     pub per_item: f64,
+    /// Most requests that it takes in one batch.
+    #[serde(default = "ServiceTime::usual_batch")]
+    pub max_batch: u32,
 }
 
 impl ServiceTime {
-    /// Most requests of a batch that a coordinator counts with. A worker that takes fewer at once tells what so many of
-    /// them take in several batches.
-    pub const FULL_BATCH: u32 = 32;
+    /// What a worker takes in one batch that says nothing of it.
+    pub const USUAL_BATCH: u32 = 32;
+
+    fn usual_batch() -> u32 {
+        Self::USUAL_BATCH
+    }
 }
 
 /// Counts and latencies of one task on one worker, from its start.

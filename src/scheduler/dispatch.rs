@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use super::stats::TaskFigures;
 use super::ticket::{LANES, Phase, Running};
 use super::worker::AttemptPlace;
 use super::{Action, AttemptId, Dispatch, DispatchKind, Scheduler, Time, WorkerKey};
+use crate::config::SchedulerConfig;
 use crate::protocol::{ProblemCode, TaskType};
+
+/// After this long, an attempt of a task of which too little is known is looked at again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where a waiting request could go now.
 #[derive(Clone, Copy, Debug)]
@@ -139,13 +144,10 @@ impl Scheduler {
         }
         t.phase = Phase::Running;
         t.last_start = Some(self.now);
-        let task = t.task.index();
-        let known = self.stats.tasks[task].refresh(self.now);
-        t.hedge_at = if t.hedged || known.count < self.config.hedge_min_samples {
-            Time::NEVER
-        } else {
-            self.now.plus_secs(self.stats.tasks[task].hedge_after()).max(self.now + self.config.hedge_min)
-        };
+        t.hedge_at = Time::NEVER;
+        if !t.hedged {
+            t.hedge_at = late_from(self.now, self.now, &mut self.stats.tasks[t.task.index()], &self.config);
+        }
         self.send(slot, worker, kind, extra, out);
     }
 
@@ -192,7 +194,15 @@ impl Scheduler {
         let t = &mut self.tickets[slot];
         let task = t.task.index();
         t.hedge_at = Time::NEVER;
-        if t.hedged || t.in_flight() != 1 {
+        let started = t.running.iter().flatten().map(|running| running.started).next();
+        let Some(started) = started.filter(|_| !t.hedged && t.in_flight() == 1) else {
+            self.timers.set(slot, t);
+            return;
+        };
+        // What is known may have changed since it was sent.
+        let late = late_from(started, self.now, &mut self.stats.tasks[task], &self.config);
+        if late > self.now {
+            t.hedge_at = late;
             self.timers.set(slot, t);
             return;
         }
@@ -233,5 +243,15 @@ impl Scheduler {
             t.phase = Phase::Queued;
             self.queue.push(slot, t);
         }
+    }
+}
+
+/// From when on an attempt of this task that began at `started` is late enough for a second one; where too little is known
+/// of the task, when to ask again.
+fn late_from(started: Time, now: Time, figures: &mut TaskFigures, config: &SchedulerConfig) -> Time {
+    figures.refresh(now);
+    match figures.hedge_after(config) {
+        Some(seconds) => started.plus_secs(seconds).max(started + config.hedge_min),
+        None => now + ASK_AGAIN,
     }
 }

@@ -194,6 +194,8 @@ pub struct Cost {
     pub fixed: f64,
     /// See above.
     pub per_item: f64,
+    /// The greatest n.
+    pub max_batch: u32,
 }
 
 /// What a heartbeat says.
@@ -220,12 +222,8 @@ impl WorkerReport {
         for s in &h.service_times {
             // A model that was never fitted has the moving average alone.
             let fitted = s.fixed > 0.0 || s.per_item > 0.0;
-            let cost = if fitted {
-                Cost { fixed: s.fixed, per_item: s.per_item }
-            } else {
-                Cost { fixed: 0.0, per_item: s.seconds }
-            };
-            costs[s.task.index()] = Some(cost);
+            let (fixed, per_item) = if fitted { (s.fixed, s.per_item) } else { (0.0, s.seconds) };
+            costs[s.task.index()] = Some(Cost { fixed, per_item, max_batch: s.max_batch });
         }
         // Of a process that is not there, its supervisor is the witness, and speaks now.
         let gone = matches!(h.state, WorkerState::Killed | WorkerState::Crashed);

@@ -55,14 +55,13 @@ impl Scheduler {
     /// A heartbeat.
     pub(super) fn worker_reported(&mut self, key: WorkerKey, report: &WorkerReport, out: &mut Vec<Action>) {
         let now = self.now;
-        let max_batch = self.config.max_batch;
         let Some(w) = self.fleet.get_mut(key.0) else { return };
         w.seen = w.seen.max(now - report.age);
         w.silent = now.since(w.seen) >= self.config.suspect_after;
         w.abilities = report.abilities;
         for (cost, said) in w.costs.iter_mut().zip(report.costs) {
             if let Some(said) = said {
-                cost.report(now, said, max_batch);
+                cost.report(now, said);
             }
         }
         // Standing still counts from the moment at which it is seen to have work.

@@ -15,6 +15,8 @@ pub(super) struct TaskCost {
     per_item: f64,
     /// Observed over predicted, smoothed, since the last report.
     stretch: f64,
+    /// Most requests that it takes in one batch.
+    max_batch: u32,
     /// Batch size at which most of what batching gains is gained.
     batch: f64,
     /// When an answer or a report last confirmed it.
@@ -34,12 +36,12 @@ impl TaskCost {
     const BRIEF: f64 = 0.1;
 
     pub(super) fn unknown() -> Self {
-        Self { fixed: 0.0, per_item: Self::ASSUMED, stretch: 1.0, batch: 1.0, measured: None }
+        Self { fixed: 0.0, per_item: Self::ASSUMED, stretch: 1.0, max_batch: 1, batch: 1.0, measured: None }
     }
 
     /// The worker says what it takes. A worker repeats the same figures until it works again, so
     /// only changed ones count as measured now.
-    pub(super) fn report(&mut self, now: Time, cost: Cost, max_batch: u32) {
+    pub(super) fn report(&mut self, now: Time, cost: Cost) {
         let believable = |s: f64| s.is_finite() && (0.0..=Self::MOST).contains(&s);
         if !believable(cost.fixed) || !believable(cost.per_item) {
             return;
@@ -47,13 +49,13 @@ impl TaskCost {
         let per_item = cost.per_item.max(if cost.fixed > 0.0 { 0.0 } else { Self::LEAST });
         #[expect(clippy::float_cmp, reason = "unchanged figures are repeated bit by bit")]
         let same = self.measured.is_some() && self.fixed == cost.fixed && self.per_item == per_item;
-        if same {
+        if same && self.max_batch == cost.max_batch {
             return;
         }
-        (self.fixed, self.per_item, self.stretch) = (cost.fixed, per_item, 1.0);
+        (self.fixed, self.per_item, self.stretch, self.max_batch) = (cost.fixed, per_item, 1.0, cost.max_batch);
         // A batch of 9·fixed/per_item has nine tenths of the throughput of an endless one. One that is over soon anyhow
         // may be as large as the worker likes, if it gains anything: only so can it find out how much.
-        let most = f64::from(max_batch.max(1));
+        let most = f64::from(cost.max_batch.max(1));
         let (gaining, brief) = (9.0 * cost.fixed, if cost.fixed > 0.0 { Self::BRIEF } else { 0.0 });
         self.batch = if per_item * most > gaining.max(brief) {
             (gaining / per_item).ceil().max((brief / per_item).floor()).max(1.0)
@@ -94,6 +96,16 @@ impl TaskCost {
         self.full() / self.batch
     }
 
+    /// Requests in a full batch.
+    pub(super) fn batch(&self) -> f64 {
+        self.batch
+    }
+
+    /// Whether a full batch costs hardly more than half of one.
+    pub(super) fn is_mostly_fixed(&self) -> bool {
+        self.fixed >= self.per_item * self.batch
+    }
+
     /// Work that a worker may hold, in seconds: enough full batches that it never waits for the
     /// network, two at least.
     pub(super) fn credit(&self, rtt: f64, slack: f64) -> f64 {
@@ -107,7 +119,8 @@ impl TaskCost {
 
     /// The fitted line, as it is now.
     pub(super) fn line(&self) -> Cost {
-        Cost { fixed: self.fixed * self.stretch, per_item: self.per_item * self.stretch }
+        let Self { fixed, per_item, stretch, max_batch, .. } = *self;
+        Cost { fixed: fixed * stretch, per_item: per_item * stretch, max_batch }
     }
 }
 
@@ -156,7 +169,7 @@ mod tests {
 
     fn cost(fixed: f64, per_item: f64) -> TaskCost {
         let mut c = TaskCost::unknown();
-        c.report(Time::ZERO, Cost { fixed, per_item }, 32);
+        c.report(Time::ZERO, Cost { fixed, per_item, max_batch: 32 });
         c
     }
 
@@ -196,7 +209,7 @@ mod tests {
     fn nonsense_is_not_believed() {
         let mut c = cost(0.0, 0.02);
         for bad in [f64::NAN, f64::INFINITY, -1.0, 1e9] {
-            c.report(Time::ZERO, Cost { fixed: bad, per_item: 0.1 }, 32);
+            c.report(Time::ZERO, Cost { fixed: bad, per_item: 0.1, max_batch: 0 });
             c.observe(Time::ZERO, Timing { queued: 0.0, computed: bad, batch_size: 0 });
         }
         close(c.unit(), 0.02);

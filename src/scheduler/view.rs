@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::stats::Rolling;
 use super::worker::Worker;
-use super::{PerTask, Scheduler, Suspicion, Time, WorkerKey};
+use super::{Cost, PerTask, Scheduler, Suspicion, Time, WorkerKey};
 use crate::protocol::{
     BreakerState, Counters, LatencySummary, QueueStats, ServiceTime, TaskCount, TaskStats, TaskStatus, TaskType,
     WorkerId, WorkerPerformance, WorkerState,
@@ -189,9 +189,9 @@ impl Scheduler {
         let mean_pace = if paces.is_empty() { 1.0 } else { paces.iter().sum::<f64>() / paces.len() as f64 };
         let service_time = |task: TaskType| {
             let cost = &w.costs[task.index()];
-            let line = cost.line();
+            let Cost { fixed, per_item, max_batch } = cost.line();
             cost.measured?;
-            Some(ServiceTime { task, seconds: cost.unit(), fixed: line.fixed, per_item: line.per_item })
+            Some(ServiceTime { task, seconds: cost.unit(), fixed, per_item, max_batch })
         };
         let task_stats = |task: TaskType| {
             let latency = w.figures.latency[task.index()].summary(now);

@@ -74,8 +74,11 @@ pub(super) struct Figures {
 }
 
 impl Worker {
-    /// Weight of a new round-trip time.
+    /// Most weight of a new round-trip time.
     const RTT_WEIGHT: f64 = 0.1;
+    /// Seconds over which round-trip times are averaged that come faster than that: the answers of a batch come together
+    /// and tell of one moment, not of many.
+    const RTT_MEMORY: f64 = 0.75;
     /// Seconds in which a round-trip time that nothing confirms loses half of its weight in the choice.
     const RTT_HALF_LIFE: f64 = 30.0;
 
@@ -220,6 +223,15 @@ impl Worker {
         backlog + cost.unit() <= limit * (1.0 + 1e-9)
     }
 
+    /// Seconds of work that it holds in a batch of this task that fills up behind a full one, if there is such a batch.
+    /// Where a batch costs about the same however full it is, one more in it costs nothing.
+    pub(super) fn forming(&self, task: usize) -> Option<f64> {
+        let cost = &self.costs[task];
+        let load = f64::from(self.load[task]);
+        let over = load % cost.batch();
+        (load > cost.batch() && over > 0.0 && cost.is_mostly_fixed()).then(|| over * cost.unit())
+    }
+
     /// How much of its work a worker that came back gets: from a tenth to all.
     pub(super) fn eased(&self, now: Time, config: &SchedulerConfig) -> f64 {
         let Some(from) = self.ramp_from else { return 1.0 };
@@ -240,7 +252,8 @@ impl Worker {
     /// The network's share of an attempt was seen.
     pub(super) fn observe_rtt(&mut self, now: Time, seconds: f64) {
         let first = self.figures.completed.iter().sum::<u64>() == 0;
-        let weight = if first { 1.0 } else { Self::RTT_WEIGHT.max(self.rtt_doubt(now)) };
+        let since_last = now.secs_since(self.rtt_at) / Self::RTT_MEMORY;
+        let weight = if first { 1.0 } else { since_last.min(Self::RTT_WEIGHT).max(self.rtt_doubt(now)) };
         self.rtt += weight * (seconds.max(0.0) - self.rtt);
         self.rtt_at = now;
     }

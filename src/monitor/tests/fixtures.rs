@@ -102,7 +102,7 @@ pub(super) fn busy(number: usize) -> WorkerDetail {
     });
     let service = |task: TaskType| {
         let seconds = 0.004 * (1.0 + task.index() as f64);
-        ServiceTime { task, seconds, fixed: 0.002, per_item: seconds }
+        ServiceTime { task, seconds, fixed: 0.002, per_item: seconds, max_batch: 32 }
     };
     WorkerDetail {
         in_flight: 3 + number as u32,

@@ -48,7 +48,10 @@ impl Fleet {
                 // A tie-break by chance alone would keep those that once drew a high number from ever
                 // being touched again; one by turns alone would march in step.
                 let chance = u64::from(around.rng.next_u32()) % (4 * self.len as u64).max(1);
-                Some((grained(self.cost(w, task, backlog, around)), self.touches + chance))
+                // A batch that fills up is filled before another one is begun: behind the batch that was begun first,
+                // and so is over first, since its worker is the one that was touched longest ago.
+                let (spared, turn) = w.forming(task).map_or((0.0, self.touches + chance), |spared| (spared, 0));
+                Some((grained(self.cost(w, task, backlog - spared, around)), turn))
             }
             _ => None,
         };

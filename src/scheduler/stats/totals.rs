@@ -47,7 +47,7 @@ pub(crate) struct KnownAttempts {
 }
 
 impl TaskFigures {
-    /// Attempts that must have been seen before their 99th percentile sets time-outs.
+    /// Attempts that must have been seen before they set time-outs, and say when to hedge.
     const MIN_SAMPLES: u64 = 20;
 
     /// Hedges that are taken to have won before any was sent.
@@ -99,9 +99,17 @@ impl TaskFigures {
 
     /// Seconds after which an attempt is so late that another may overtake it: the 95th percentile,
     /// which histogram buckets know within 3 %, and clearly more than the usual time, or a task that
-    /// always takes the same would be hedged for nothing.
-    pub(crate) fn hedge_after(&self) -> f64 {
-        1.03 * self.known.p95.max(1.25 * self.known.p50)
+    /// always takes the same would be hedged for nothing. A new fleet takes the slowest attempt that
+    /// it has seen; of too few it can't tell.
+    pub(crate) fn hedge_after(&self, config: &SchedulerConfig) -> Option<f64> {
+        let KnownAttempts { count, p50, p95, p99 } = self.known;
+        let slow = match count {
+            0..Self::MIN_SAMPLES => return None,
+            // Of less than a hundred, this is the slowest.
+            _ if count < config.hedge_min_samples => p99,
+            _ => p95,
+        };
+        Some(1.03 * slow.max(1.25 * p50))
     }
 
     /// A hedge was sent.

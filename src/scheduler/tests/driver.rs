@@ -62,18 +62,18 @@ impl Driver {
         };
         self.send(Event::WorkerJoined { worker: WorkerKey(key), spec: Box::new(spec) });
         self.beating.insert(key, 0);
-        self.costs.insert(key, Cost { fixed: 0.0, per_item: 0.02 });
+        self.costs.insert(key, Cost { fixed: 0.0, per_item: 0.02, max_batch: 32 });
         self.beat(key);
     }
 
     pub(super) fn set_cost(&mut self, key: u32, per_item: f64) {
-        self.costs.insert(key, Cost { fixed: 0.0, per_item });
+        self.costs.insert(key, Cost { fixed: 0.0, per_item, max_batch: 32 });
         self.beat(key);
     }
 
     /// Its model gains much by batching: it may hold 64.
     pub(super) fn batching(&mut self, key: u32) {
-        self.costs.insert(key, Cost { fixed: 0.02, per_item: 0.0 });
+        self.costs.insert(key, Cost { fixed: 0.02, per_item: 0.0, max_batch: 32 });
         self.beat(key);
     }
 

@@ -56,10 +56,30 @@ fn there_is_only_one_hedge() {
 #[test]
 fn nothing_is_hedged_before_the_usual_time_is_known() {
     let mut d = Driver::with_workers(3);
-    d.teach(60, 0.05);
+    d.teach(15, 0.05);
     let t = d.text();
     d.pass(0.9);
     assert_eq!(d.running_of(t).len(), 1);
+}
+
+#[test]
+fn a_new_fleet_hedges_what_takes_longer_than_all_before() {
+    let mut d = Driver::with_workers(3);
+    d.teach(60, 0.05);
+    let t = d.text();
+    d.pass(0.054);
+    assert_eq!(d.running_of(t).len(), 1, "the slowest took 55 ms");
+    d.pass(0.01);
+    assert_eq!(d.running_of(t).len(), 2);
+}
+
+#[test]
+fn an_attempt_is_hedged_once_it_turns_out_to_be_late() {
+    let mut d = Driver::with_workers(3);
+    let t = d.text();
+    d.teach(30, 0.01);
+    d.pass(1.0);
+    assert_eq!(d.running_of(t).len(), 2, "it was sent before anything was known");
 }
 
 #[test]

@@ -274,7 +274,7 @@ impl World {
                 let worker = WorkerKey(u32::from(key));
                 let Some(&abilities) = self.model.abilities.get(&worker) else { return };
                 let state = STATES[state as usize];
-                let cost = Cost { fixed: 0.0, per_item: cost_ms as f64 * 1e-3 };
+                let cost = Cost { fixed: 0.0, per_item: cost_ms as f64 * 1e-3, max_batch: 32 };
                 let report = WorkerReport {
                     state,
                     age: Duration::from_millis(age_ms / 4),

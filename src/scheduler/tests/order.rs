@@ -147,6 +147,25 @@ fn equals_share_the_work_evenly() {
 }
 
 #[test]
+fn a_batch_is_filled_before_another_is_begun() {
+    let mut d = Driver::with_workers(3);
+    (0..3).for_each(|key| d.batching(key));
+    (0..96).for_each(|_| _ = d.text());
+    let loads = |d: &Driver| {
+        let mut loads = [0, 1, 2].map(|key| d.on(key));
+        loads.sort_unstable();
+        loads
+    };
+    assert!(loads(&d)[0] >= 28, "all have a batch: {:?}", loads(&d));
+    (0..24).for_each(|_| _ = d.text());
+    let [least, other, most] = loads(&d);
+    assert!(least >= 28 && other <= 34 && most > 50, "one has the next: {:?}", loads(&d));
+    (0..24).for_each(|_| _ = d.text());
+    let [least, other, most] = loads(&d);
+    assert!(least <= 34 && other > 40 && most == 64, "then another: {:?}", loads(&d));
+}
+
+#[test]
 fn so_do_those_that_differ_by_a_few_per_cent() {
     let mut d = Driver::with_workers(4);
     for (key, cost) in [(0, 0.02), (1, 0.0205), (2, 0.021), (3, 0.0202)] {

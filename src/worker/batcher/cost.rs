@@ -106,13 +106,9 @@ impl CostModel {
     /// would be sent too few requests at once to find one.
     pub(super) fn service_time(&self, task: TaskType, max_batch: usize) -> Option<ServiceTime> {
         let (_, per_unit) = self.line?;
-        let fixed = self.explored_fixed();
-        // Where fewer go into a batch than a coordinator counts with, so many of them take several.
-        let full = f64::from(ServiceTime::FULL_BATCH);
-        let again = (full / max_batch.max(1) as f64).ceil() - 1.0;
-        let more = fixed * again / (full - 1.0);
         let per_item = per_unit * self.units / self.requests;
-        Some(ServiceTime { task, seconds: self.per_request, fixed: fixed - more, per_item: per_item + more })
+        let (seconds, fixed) = (self.per_request, self.explored_fixed());
+        Some(ServiceTime { task, seconds, fixed, per_item, max_batch: max_batch as u32 })
     }
 
     /// The line through the mean of what was seen.
@@ -213,20 +209,6 @@ mod tests {
         }
         let late = &sizes[200..];
         assert!(late.iter().sum::<usize>() / late.len() >= 8, "{late:?}");
-    }
-
-    /// What is told of so many requests is what they take, in as many batches as that needs.
-    #[test]
-    fn a_small_batch_is_told_of() {
-        let mut cost = CostModel::default();
-        for units in [1, 4, 1, 4] {
-            cost.observe(units, units, 0.020);
-        }
-        for (max_batch, seconds) in [(1, 0.640), (4, 0.160), (16, 0.040), (32, 0.020), (256, 0.020)] {
-            let told = cost.service_time(TaskType::TextClassification, max_batch).unwrap();
-            assert!(close(told.per_item.mul_add(32.0, told.fixed), seconds, 0.1), "{max_batch}: {told:?}");
-            assert!(close(told.fixed + told.per_item, 0.020, 0.1) && told.fixed >= 0.0, "{max_batch}: {told:?}");
-        }
     }
 
     #[test]

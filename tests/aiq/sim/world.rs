@@ -322,7 +322,11 @@ impl<'a, P: Policy> World<'a, P> {
             return Ok(());
         }
         w.last_report = now;
-        let cost = Cost { fixed: scenario.fixed * w.felt_slow, per_item: scenario.per_item * w.felt_slow };
+        let cost = Cost {
+            fixed: scenario.fixed * w.felt_slow,
+            per_item: scenario.per_item * w.felt_slow,
+            max_batch: scenario.max_batch as u32,
+        };
         let report = WorkerReport {
             state: w.state,
             age: Duration::ZERO,
