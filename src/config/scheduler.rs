@@ -40,8 +40,8 @@ pub struct SchedulerConfig {
 
     /// Hedges as a share of attempts: over this, a slow attempt is waited for.
     pub hedge_share: f64,
-    /// Attempts of a task that must have been seen before its 95th percentile is trusted. Before that, one that takes
-    /// longer than the slowest of twenty or more is hedged: or a new fleet would have no hedges for its first minute.
+    /// Attempts of a task that must have been seen before its 95th percentile is trusted. Twenty tell it roughly, and the
+    /// share of hedges is bounded anyhow; with a hundred, a new fleet's rarer tasks had no hedges for most of a minute.
     pub hedge_min_samples: u64,
     /// No attempt is hedged sooner: under this a second one costs more than it can save.
     pub hedge_min: Duration,
@@ -102,7 +102,7 @@ impl Default for SchedulerConfig {
             attempt_timeout_min: Duration::from_secs(1),
             attempt_timeout_max: Duration::from_secs(10),
             hedge_share: 0.08,
-            hedge_min_samples: 100,
+            hedge_min_samples: 20,
             hedge_min: Duration::from_millis(10),
             breaker_failures: 5,
             breaker_success: 0.6,

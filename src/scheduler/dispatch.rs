@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use super::stats::TaskFigures;
 use super::ticket::{LANES, Phase, Running};
-use super::worker::AttemptPlace;
+use super::worker::{AttemptPlace, Worker};
 use super::{Action, AttemptId, Dispatch, DispatchKind, Scheduler, Time, WorkerKey};
-use crate::config::SchedulerConfig;
 use crate::protocol::{ProblemCode, TaskType};
 
-/// After this long, an attempt of a task of which too little is known is looked at again.
+/// After this long, an attempt of which nothing is known is looked at again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where a waiting request could go now.
@@ -105,7 +104,7 @@ impl Scheduler {
                 fallback
             }
             [Some(full), Some(fallback)] => {
-                let waits = self.fleet.get(full).map_or(0.0, super::worker::Worker::backlog);
+                let waits = self.fleet.get(full).map_or(0.0, Worker::backlog);
                 let patient = self.now.plus_secs(waits) <= choosy_until && in_time(full);
                 if patient || predict(full) <= predict(fallback) { full } else { fallback }
             }
@@ -144,11 +143,29 @@ impl Scheduler {
         }
         t.phase = Phase::Running;
         t.last_start = Some(self.now);
-        t.hedge_at = Time::NEVER;
-        if !t.hedged {
-            t.hedge_at = late_from(self.now, self.now, &mut self.stats.tasks[t.task.index()], &self.config);
-        }
+        let (task, hedged) = (t.task.index(), t.hedged);
+        let backlog = self.fleet.get(worker).map_or(0.0, Worker::backlog);
+        self.tickets[slot].hedge_at =
+            if hedged { Time::NEVER } else { self.late_from(task, worker, backlog, self.now) };
         self.send(slot, worker, kind, extra, out);
+    }
+
+    /// From when on an attempt of this task is late enough for a second one, that this worker was given at `started`, behind
+    /// `backlog` seconds of work. Of a task of which too little is known, those are late that take longer than the worker
+    /// says by more than other tasks do at most; where nothing is known, this is when to ask again.
+    fn late_from(&mut self, task: usize, worker: u32, backlog: f64, started: Time) -> Time {
+        self.stats.tasks[task].refresh(self.now);
+        let by_others = || {
+            let worker = self.fleet.get(worker).filter(|w| w.costs[task].measured.is_some())?;
+            Some(
+                TaskFigures::LATE * worker.predict_after(backlog, task)
+                    + self.stats.longest_hedge_after(&self.config)?,
+            )
+        };
+        match self.stats.tasks[task].hedge_after(&self.config).or_else(by_others) {
+            Some(seconds) => started.plus_secs(seconds).max(started + self.config.hedge_min),
+            None => self.now + ASK_AGAIN,
+        }
     }
 
     /// Starts an attempt. The request is in no queue.
@@ -194,16 +211,16 @@ impl Scheduler {
         let t = &mut self.tickets[slot];
         let task = t.task.index();
         t.hedge_at = Time::NEVER;
-        let started = t.running.iter().flatten().map(|running| running.started).next();
-        let Some(started) = started.filter(|_| !t.hedged && t.in_flight() == 1) else {
+        let alone = t.running.iter().flatten().next().filter(|_| !t.hedged && t.in_flight() == 1);
+        let Some(&Running { worker, started, .. }) = alone else {
             self.timers.set(slot, t);
             return;
         };
         // What is known may have changed since it was sent.
-        let late = late_from(started, self.now, &mut self.stats.tasks[task], &self.config);
+        let late = self.late_from(task, worker, 0.0, started);
         if late > self.now {
-            t.hedge_at = late;
-            self.timers.set(slot, t);
+            self.tickets[slot].hedge_at = late;
+            self.timers.set(slot, &self.tickets[slot]);
             return;
         }
         self.fleet.rank_stale(task, &mut surroundings!(self));
@@ -243,15 +260,5 @@ impl Scheduler {
             t.phase = Phase::Queued;
             self.queue.push(slot, t);
         }
-    }
-}
-
-/// From when on an attempt of this task that began at `started` is late enough for a second one; where too little is known
-/// of the task, when to ask again.
-fn late_from(started: Time, now: Time, figures: &mut TaskFigures, config: &SchedulerConfig) -> Time {
-    figures.refresh(now);
-    match figures.hedge_after(config) {
-        Some(seconds) => started.plus_secs(seconds).max(started + config.hedge_min),
-        None => now + ASK_AGAIN,
     }
 }

@@ -172,11 +172,17 @@ impl Scheduler {
         let t = &mut self.tickets[slot];
         t.tried.add(r.worker);
         t.hedge_at = super::Time::NEVER;
-        if t.in_flight() > 0 {
-            self.timers.set(slot, t);
-            return; // the other attempt may still succeed
-        }
         let charged = !matches!(outcome, AttemptOutcome::Busy | AttemptOutcome::Cancelled);
+        if t.in_flight() > 0 {
+            // The other attempt may still succeed; if it is late, or once it is, it gets company again.
+            if !charged || t.retries < self.config.max_retries {
+                t.retries += u32::from(charged);
+                t.hedged = false;
+                t.hedge_at = self.now;
+            }
+            self.timers.set(slot, t);
+            return;
+        }
         if charged && t.retries >= self.config.max_retries {
             return self.fail(slot, ProblemCode::AttemptsSpent, None, out);
         }

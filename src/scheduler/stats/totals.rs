@@ -47,8 +47,11 @@ pub(crate) struct KnownAttempts {
 }
 
 impl TaskFigures {
-    /// Attempts that must have been seen before they set time-outs, and say when to hedge.
+    /// Attempts that must have been seen before their 99th percentile sets time-outs.
     const MIN_SAMPLES: u64 = 20;
+
+    /// What is clearly more than the usual time, over that.
+    pub(crate) const LATE: f64 = 1.25;
 
     /// Hedges that are taken to have won before any was sent.
     const HEDGES_BELIEVED: f64 = 5.0;
@@ -99,17 +102,10 @@ impl TaskFigures {
 
     /// Seconds after which an attempt is so late that another may overtake it: the 95th percentile,
     /// which histogram buckets know within 3 %, and clearly more than the usual time, or a task that
-    /// always takes the same would be hedged for nothing. A new fleet takes the slowest attempt that
-    /// it has seen; of too few it can't tell.
+    /// always takes the same would be hedged for nothing. Of too few attempts it can't tell.
     pub(crate) fn hedge_after(&self, config: &SchedulerConfig) -> Option<f64> {
-        let KnownAttempts { count, p50, p95, p99 } = self.known;
-        let slow = match count {
-            0..Self::MIN_SAMPLES => return None,
-            // Of less than a hundred, this is the slowest.
-            _ if count < config.hedge_min_samples => p99,
-            _ => p95,
-        };
-        Some(1.03 * slow.max(1.25 * p50))
+        let KnownAttempts { count, p50, p95, .. } = self.known;
+        (count >= config.hedge_min_samples).then(|| 1.03 * p95.max(Self::LATE * p50))
     }
 
     /// A hedge was sent.
@@ -220,6 +216,11 @@ impl Stats {
             recent_attempts: 0.0,
             recent_hedges: 0.0,
         }
+    }
+
+    /// Seconds after which an attempt is late of whichever task takes longest, among those of which enough is known.
+    pub(crate) fn longest_hedge_after(&self, config: &SchedulerConfig) -> Option<f64> {
+        self.tasks.iter().filter_map(|figures| figures.hedge_after(config)).reduce(f64::max)
     }
 
     pub(crate) fn attempt_sent(&mut self, hedge: f64) {

@@ -1,7 +1,7 @@
 //! Second attempts beside slow ones.
 
-use super::driver::Driver;
-use crate::protocol::AttemptOutcome;
+use super::driver::{Driver, IMAGE};
+use crate::protocol::{AttemptOutcome, Priority};
 use crate::scheduler::*;
 
 fn slow_one(d: &mut Driver) -> TicketId {
@@ -46,6 +46,24 @@ fn one_of_two_may_fail() {
 }
 
 #[test]
+fn a_hedge_that_fails_is_replaced_elsewhere() {
+    let mut d = Driver::with_workers(3);
+    let t = slow_one(&mut d);
+    d.pass(0.02);
+    let both = d.running_of(t);
+    d.end(both[1].attempt, AttemptOutcome::Failed);
+    d.pass(0.001);
+    let now = d.running_of(t);
+    assert_eq!(now.len(), 2, "the first is late, and alone again");
+    assert!(now[1].worker != both[0].worker && now[1].worker != both[1].worker);
+    d.end(now[1].attempt, AttemptOutcome::Failed);
+    d.pass(0.1);
+    assert_eq!(d.running_of(t).len(), 1, "no worker is left that has not failed it");
+    d.end(both[0].attempt, AttemptOutcome::Success);
+    assert!(d.succeeded(t));
+}
+
+#[test]
 fn there_is_only_one_hedge() {
     let mut d = Driver::with_workers(3);
     let t = slow_one(&mut d);
@@ -63,23 +81,35 @@ fn nothing_is_hedged_before_the_usual_time_is_known() {
 }
 
 #[test]
-fn a_new_fleet_hedges_what_takes_longer_than_all_before() {
-    let mut d = Driver::with_workers(3);
-    d.teach(60, 0.05);
-    let t = d.text();
-    d.pass(0.054);
-    assert_eq!(d.running_of(t).len(), 1, "the slowest took 55 ms");
-    d.pass(0.01);
-    assert_eq!(d.running_of(t).len(), 2);
-}
-
-#[test]
 fn an_attempt_is_hedged_once_it_turns_out_to_be_late() {
     let mut d = Driver::with_workers(3);
     let t = d.text();
     d.teach(30, 0.01);
     d.pass(1.0);
     assert_eq!(d.running_of(t).len(), 2, "it was sent before anything was known");
+}
+
+#[test]
+fn a_retry_is_hedged_too() {
+    let mut d = Driver::with_workers(3);
+    d.teach(150, 0.05);
+    let t = d.text();
+    d.pass(0.01);
+    d.end_of(t, AttemptOutcome::Failed);
+    d.pass(0.4);
+    assert_eq!(d.running_of(t).len(), 2);
+    assert_eq!(d.running_of(t)[1].kind, DispatchKind::Hedge);
+}
+
+#[test]
+fn a_rare_task_is_hedged_by_what_others_take() {
+    let mut d = Driver::with_workers(3);
+    d.teach(60, 0.05);
+    let t = d.submit(IMAGE, Priority::Normal, 30.0);
+    d.pass(0.08);
+    assert_eq!(d.running_of(t).len(), 1, "its own 20 ms and the others' 65 ms");
+    d.pass(0.03);
+    assert_eq!(d.running_of(t).len(), 2);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) struct World<'a, P> {
     pub(super) checker: Checker,
     rng: Rng,
     now: Time,
+    /// The latest time that the scheduler was shown.
+    shown: Time,
     agenda: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     happened: u64,
     workers: Vec<Worker>,
@@ -64,6 +66,7 @@ impl<'a, P: Policy> World<'a, P> {
             checker: Checker::new(config, scenario.capacity, strict),
             rng: Rng(scenario.seed),
             now: Time::ZERO,
+            shown: Time::ZERO,
             agenda: BinaryHeap::new(),
             happened: 0,
             workers: Vec::new(),
@@ -168,6 +171,11 @@ impl<'a, P: Policy> World<'a, P> {
         // A clock that steps back must not matter.
         let back = if self.rng.chance(self.scenario.clock_steps) { self.rng.between(0.0, 2.0) } else { 0.0 };
         let shown = self.now - Duration::from_secs_f64(back);
+        self.shown = self.shown.max(shown);
+        if let Event::Submitted(submission) = &event {
+            // It arrived when the scheduler saw it arrive.
+            self.checker.submitted(self.shown, submission);
+        }
         let mut out = std::mem::take(&mut self.out);
         let ended = if let Event::AttemptEnded { attempt, .. } = &event { Some(*attempt) } else { None };
         self.policy.handle(shown, event, &mut out);
@@ -223,7 +231,6 @@ impl<'a, P: Policy> World<'a, P> {
             deadline: self.now.plus_secs(timeout),
             bytes: 500,
         };
-        self.checker.submitted(self.now, &submission);
         self.tell(Event::Submitted(submission))
     }
 
