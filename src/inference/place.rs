@@ -111,7 +111,7 @@ fn cuda() -> Result<Device, PlaceError> {
     if !cfg!(feature = "cuda") {
         return Err(PlaceError::NotBuilt { device, needs: "NVIDIA's CUDA toolkit" });
     }
-    Device::new_cuda(0).map_err(|e| PlaceError::Absent { device, reason: e.to_string() })
+    Device::new_cuda(0).map_err(|error| absent(device, &error))
 }
 
 fn metal() -> Result<Device, PlaceError> {
@@ -119,7 +119,12 @@ fn metal() -> Result<Device, PlaceError> {
     if !cfg!(feature = "metal") {
         return Err(PlaceError::NotBuilt { device, needs: "a Mac" });
     }
-    Device::new_metal(0).map_err(|e| PlaceError::Absent { device, reason: e.to_string() })
+    Device::new_metal(0).map_err(|error| absent(device, &error))
+}
+
+/// Without the backtrace that candle brings where one was asked for.
+fn absent(device: &'static str, error: &candle_core::Error) -> PlaceError {
+    PlaceError::Absent { device, reason: error.to_string().lines().next().unwrap_or_default().to_owned() }
 }
 
 #[cfg(test)]
@@ -134,6 +139,13 @@ mod tests {
             assert!(refused.contains(&format!("--features {name}")), "{refused}");
         }
         assert!(matches!(Place::choose(Wanted::Auto, Precision::Fp32).unwrap(), Place::Cpu(Precision::Fp32)));
+    }
+
+    #[test]
+    fn an_absent_device_is_told_of_in_one_line() {
+        let error = candle_core::Error::Msg("no driver".to_owned()).bt();
+        let told = absent("cuda", &error).to_string();
+        assert!(told.contains("(no driver); leave --device out"), "{told}");
     }
 
     #[test]
