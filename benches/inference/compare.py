@@ -27,8 +27,7 @@ CASES = {
     "clip-text": ["1x9", "1x77"],
 }
 ENGINES = ["aiq-fp32", "aiq-int8", "ort-fp32", "ort-int8", "torch", "candle"]
-# Of a build for GPUs, where there is one: `--engines aiq-gpu,torch-gpu,…`.
-ON_GPUS = ["aiq-gpu", "torch-gpu"]
+# And, where the runner was built for a GPU that is there: aiq-gpu, torch-gpu.
 OURS = ("aiq-fp32", "aiq-int8", "aiq-gpu", "candle")
 PAIRS = [("aiq-fp32", "ort-fp32"), ("aiq-int8", "ort-int8"), ("aiq-int8", "aiq-fp32"), ("aiq-fp32", "torch"),
          ("aiq-fp32", "candle"), ("aiq-gpu", "torch-gpu")]

@@ -41,7 +41,7 @@ pub struct SchedulerConfig {
     /// Hedges as a share of attempts: over this, a slow attempt is waited for.
     pub hedge_share: f64,
     /// Attempts of a task that must have been seen before its 95th percentile is trusted. Twenty tell it roughly, and the
-    /// share of hedges is bounded anyhow; with a hundred, a new fleet's rarer tasks had no hedges for most of a minute.
+    /// share of hedges is bounded anyhow; with a hundred, what comes twice a second has no hedges for most of a minute.
     pub hedge_min_samples: u64,
     /// No attempt is hedged sooner: under this a second one costs more than it can save.
     pub hedge_min: Duration,

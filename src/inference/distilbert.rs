@@ -60,8 +60,8 @@ impl Network {
             other => return Err(LoadError::config(format!("activation \"{other}\"; gelu and relu are known"))),
         };
         let embeddings = "distilbert.embeddings";
-        let tables = ["word", "position"].map(|kind| format!("{embeddings}.{kind}_embeddings.weight"));
-        let tables = [tables[0].as_str(), &tables[1]];
+        let [words, positions] = ["word", "position"].map(|kind| format!("{embeddings}.{kind}_embeddings.weight"));
+        let longest = config.max_position_embeddings;
         let spec = EncoderSpec {
             layers: config.n_layers,
             width,
@@ -80,7 +80,7 @@ impl Network {
             place: place.clone(),
         };
         Ok(Self {
-            embedding: Embedding::load(weights, tables, [config.max_position_embeddings, width], place)?,
+            embedding: Embedding::load(weights, [&words, &positions], [longest, width], place)?,
             embedding_norm: encoder::norm(weights, &format!("{embeddings}.LayerNorm"), width, EPSILON, place)?,
             encoder: Encoder::load(weights, "distilbert.transformer.layer", &spec)?,
             pre_classifier: linear(weights, "pre_classifier", width, width)?,

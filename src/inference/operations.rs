@@ -78,17 +78,17 @@ pub(super) enum Linear {
 }
 
 impl Linear {
-    /// A layer of `outputs × inputs` without biases, whose weights `read` writes output by output.
-    pub(super) fn read(
+    /// A layer of `outputs × inputs` without biases, whose weights `row(output, into)` writes.
+    pub(super) fn from_rows(
         place: &Place,
         [outputs, inputs]: [usize; 2],
-        mut read: impl FnMut(usize, &mut [f32]),
+        mut row: impl FnMut(usize, &mut [f32]),
     ) -> Result<Self> {
         Ok(match place {
-            Place::Cpu(precision) => Self::Kernel(Dense::pack(*precision, outputs, inputs, &[], read)),
+            Place::Cpu(precision) => Self::Kernel(Dense::pack(*precision, outputs, inputs, &[], row)),
             Place::Candle(device) => {
                 let mut weights = vec![0f32; outputs * inputs];
-                weights.chunks_exact_mut(inputs).enumerate().for_each(|(output, into)| read(output, into));
+                weights.chunks_exact_mut(inputs).enumerate().for_each(|(output, into)| row(output, into));
                 Self::Candle(candle_nn::Linear::new(Tensor::from_vec(weights, (outputs, inputs), device)?, None))
             }
         })

@@ -150,9 +150,9 @@ impl Scheduler {
         self.send(slot, worker, kind, extra, out);
     }
 
-    /// From when on an attempt of this task is late enough for a second one, that this worker was given at `started`, behind
-    /// `backlog` seconds of work. Of a task of which too little is known, those are late that take longer than the worker
-    /// says by more than other tasks do at most; where nothing is known, this is when to ask again.
+    /// When an attempt that this worker was given at `started`, behind `backlog` seconds of work, is late enough for a
+    /// second one. Of a task of which too little is known, it is when the time that the worker says has passed, and the
+    /// time that the slowest of the other tasks is given. Where nothing is known, it is when to ask again.
     fn late_from(&mut self, task: usize, worker: u32, backlog: f64, started: Time) -> Time {
         self.stats.tasks[task].refresh(self.now);
         let by_others = || {

@@ -101,7 +101,7 @@ impl TaskCost {
         self.batch
     }
 
-    /// Whether a full batch costs hardly more than half of one.
+    /// Whether at least half of what a full batch takes is the same however full it is.
     pub(super) fn is_mostly_fixed(&self) -> bool {
         self.fixed >= self.per_item * self.batch
     }

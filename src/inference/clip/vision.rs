@@ -113,7 +113,7 @@ impl VisionTransformer {
         let table = weights.table(kernel)?;
         let mut filter = vec![0f32; 3 * patch * patch];
         let inputs = filter.len();
-        let read = |output: usize, into: &mut [f32]| {
+        let row = |output: usize, into: &mut [f32]| {
             table.read(output, &mut filter);
             for (pixel, channels) in into.chunks_exact_mut(3).enumerate() {
                 for (channel, weight) in channels.iter_mut().enumerate() {
@@ -121,7 +121,7 @@ impl VisionTransformer {
                 }
             }
         };
-        let patches = operations::Linear::read(place, [width, inputs], read).map_err(refused)?;
+        let patches = operations::Linear::from_rows(place, [width, inputs], row).map_err(refused)?;
         let epsilon = config.layer_norm_eps;
         let spec = EncoderSpec {
             layers: config.num_hidden_layers,
