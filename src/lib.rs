@@ -9,6 +9,7 @@
 //! Imports run one way: `protocol` ← `client`, `inference`, `scheduler` ← `coordinator`, `worker`,
 //! `monitor`, `load` ← `up`, `main`; a test holds this. See `docs/architecture.md`.
 
+mod by_number;
 pub mod cli;
 pub mod client;
 pub mod commands;

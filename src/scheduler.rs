@@ -31,7 +31,6 @@ macro_rules! surroundings {
 mod action;
 mod admission;
 mod breaker;
-mod by_number;
 mod dispatch;
 mod event;
 mod fleet;
@@ -52,7 +51,6 @@ mod view;
 mod worker;
 
 pub use action::{Action, Answer, Dispatch, DispatchKind, Suspicion, Verdict};
-pub(crate) use by_number::ByNumber;
 pub use event::{
     Ability, AttemptId, Check, Cost, Event, Hold, Liveness, PerTask, Submission, TicketId, Timing, WorkerKey,
     WorkerReport, WorkerSpec, abilities,

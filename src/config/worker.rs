@@ -123,9 +123,6 @@ impl WorkerConfig {
     pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
     /// Longest wait for the coordinator to hear that we leave.
     pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
-    /// Threads of the serving process's runtime: they move bytes, the models have their own. With a second one every
-    /// request wakes both in turn, which costs a fifth of the throughput on a small machine.
-    pub const SERVING_THREADS: usize = 1;
     /// Largest request body, in bytes: what a coordinator may send on.
     pub const MAX_BODY_BYTES: usize = CoordinatorConfig::MAX_BODY_BYTES;
     /// A caller that does not send its body in this time is cut off.

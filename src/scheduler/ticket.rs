@@ -2,8 +2,8 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::by_number::ByNumber;
 use super::{DispatchKind, Submission, TicketId, Time};
+use crate::by_number::ByNumber;
 use crate::config::SchedulerConfig;
 use crate::protocol::{Attempt, Priority, TaskType};
 

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::backend::Backend;
 use super::faults::Faults;
@@ -49,15 +49,61 @@ pub(super) struct Computed {
     pub(super) batch_size: usize,
 }
 
-type Reply = Result<Computed, Problem>;
+/// How a request ended.
+pub(super) type Reply = Result<Computed, Problem>;
+
+/// Replies to many requests, each with the number of its request, and where they are sent from.
+pub(super) type Replies = mpsc::UnboundedReceiver<(u64, Reply)>;
+pub(super) type Replying = mpsc::UnboundedSender<(u64, Reply)>;
 
 struct Job<P> {
     prepared: P,
-    reply: oneshot::Sender<Reply>,
+    reply: ReplyTo,
+}
+
+/// Where a reply goes. Dropped without one, it says that the request was not started.
+struct ReplyTo(Option<To>);
+
+enum To {
+    /// To who asked for this request alone.
+    One(oneshot::Sender<Reply>),
+    /// To who asked for many, under this number.
+    Many(Replying, u64),
+}
+
+impl ReplyTo {
+    /// Nobody there is no error: the client left.
+    fn send(mut self, reply: Reply) {
+        self.deliver(reply);
+    }
+
+    fn deliver(&mut self, reply: Reply) {
+        match self.0.take() {
+            Some(To::One(to)) => drop(to.send(reply)),
+            Some(To::Many(to, number)) => drop(to.send((number, reply))),
+            None => {}
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.0 {
+            Some(To::One(to)) => to.is_closed(),
+            Some(To::Many(to, _)) => to.is_closed(),
+            None => true,
+        }
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.deliver(Err(not_started()));
+        }
+    }
 }
 
 /// Someone who waits for an answer while it is computed.
-type Waiting = Entry<oneshot::Sender<Reply>>;
+type Waiting = Entry<ReplyTo>;
 
 /// The queue before the model, and the thread behind it. Dropping it ends the thread once the
 /// batch that runs is done.
@@ -79,6 +125,8 @@ struct Shared<B: Backend> {
 struct State<P> {
     queue: Queue<Job<P>>,
     next_id: u64,
+    /// The inference thread waits: whoever has news for it wakes it, once.
+    asleep: bool,
     /// What was not started goes back, and so does what comes now.
     handing_back: bool,
     closed: bool,
@@ -116,7 +164,7 @@ impl<B: Backend> Batcher<B> {
         warm: Arc<Notify>,
     ) -> std::io::Result<Self> {
         let limits = Limits { max_batch: config.max_batch, max_delay: config.max_delay };
-        let state = State { queue: Queue::new(limits), next_id: 0, handing_back: false, closed: false };
+        let state = State { queue: Queue::new(limits), next_id: 0, asleep: false, handing_back: false, closed: false };
         let (state, wake) = (Mutex::new(state), Condvar::new());
         let shared = Arc::new(Shared { backend, faults, meter, state, wake, warm });
         let inference = Arc::clone(&shared);
@@ -127,22 +175,39 @@ impl<B: Backend> Batcher<B> {
     /// Queues a request. The queue needs no bound of its own: a request leaves it with its ticket,
     /// and the worker hands out no more than its capacity.
     pub(super) fn submit(&self, submission: Submission<B::Prepared>) -> Ticket<B> {
-        let Submission { task, priority, deadline, prepared } = submission;
-        let (reply, answer) = oneshot::channel();
-        let units = self.shared.backend.units(&prepared).max(1);
+        let (to, answer) = oneshot::channel();
         let mut state = self.shared.lock();
-        let id = state.next_id;
+        let place = self.push(&mut state, submission, To::One(to));
+        self.shared.wake(state);
+        Ticket { place, answer }
+    }
+
+    /// Queues requests that come together, under their numbers; `placed` is told where each one is.
+    pub(super) fn submit_all(
+        &self,
+        submissions: impl Iterator<Item = (u64, Submission<B::Prepared>)>,
+        replying: &Replying,
+        mut placed: impl FnMut(u64, Place<B>),
+    ) {
+        let mut state = self.shared.lock();
+        for (number, submission) in submissions {
+            placed(number, self.push(&mut state, submission, To::Many(replying.clone(), number)));
+        }
+        self.shared.wake(state);
+    }
+
+    fn push(&self, state: &mut State<B::Prepared>, submission: Submission<B::Prepared>, to: To) -> Place<B> {
+        let Submission { task, priority, deadline, prepared } = submission;
+        let (id, reply) = (state.next_id, ReplyTo(Some(to)));
         state.next_id += 1;
         if state.handing_back {
-            // Nobody can have left yet: the other end is in the ticket below.
-            let _ = reply.send(Err(handed_back()));
+            reply.send(Err(handed_back()));
         } else {
+            let units = self.shared.backend.units(&prepared).max(1);
             let payload = Job { prepared, reply };
             state.queue.push(Entry { id, task, arrived: Instant::now(), deadline, priority, units, payload });
         }
-        drop(state);
-        self.shared.wake.notify_one();
-        Ticket { shared: Arc::clone(&self.shared), task, id, answer: Some(answer) }
+        Place { shared: Arc::clone(&self.shared), task, id, over: false }
     }
 
     /// Gives back at once what waits for the model, and from now on whatever comes; a batch that was
@@ -153,8 +218,7 @@ impl<B: Backend> Batcher<B> {
         let waiting = state.queue.take_all();
         drop(state);
         for entry in waiting {
-            // Its client may have left just now.
-            let _ = entry.payload.reply.send(Err(handed_back()));
+            entry.payload.reply.send(Err(handed_back()));
         }
     }
 
@@ -176,17 +240,41 @@ impl<B: Backend> Batcher<B> {
 
 impl<B: Backend> Drop for Batcher<B> {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.wake.notify_one();
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.wake(state);
     }
 }
 
 /// A place in the queue. Dropping it gives the place up: what has not been started never is.
-pub(super) struct Ticket<B: Backend> {
+pub(super) struct Place<B: Backend> {
     shared: Arc<Shared<B>>,
     task: TaskType,
     id: u64,
-    answer: Option<oneshot::Receiver<Reply>>,
+    over: bool,
+}
+
+impl<B: Backend> Place<B> {
+    /// The reply is there: nothing is left to be given up.
+    pub(super) fn over(&mut self) {
+        self.over = true;
+    }
+}
+
+impl<B: Backend> Drop for Place<B> {
+    fn drop(&mut self) {
+        if !self.over {
+            let cancelled = self.shared.lock().queue.cancel(self.task, self.id);
+            // The input may be large; it is freed outside the lock.
+            drop(cancelled);
+        }
+    }
+}
+
+/// A place in the queue with the answer to come.
+pub(super) struct Ticket<B: Backend> {
+    place: Place<B>,
+    answer: oneshot::Receiver<Reply>,
 }
 
 impl<B: Backend> Ticket<B> {
@@ -195,21 +283,11 @@ impl<B: Backend> Ticket<B> {
     /// # Errors
     /// [`ProblemCode::InferenceFailed`], [`ProblemCode::DeadlineExceeded`] where it was not started in
     /// time, or [`ProblemCode::Unavailable`] where it is handed back.
-    pub(super) async fn answer(mut self) -> Reply {
-        let Some(answer) = &mut self.answer else { return Err(not_started()) };
+    pub(super) async fn answer(self) -> Reply {
+        let Self { mut place, answer } = self;
         let reply = answer.await.unwrap_or_else(|_| Err(not_started()));
-        self.answer = None;
+        place.over();
         reply
-    }
-}
-
-impl<B: Backend> Drop for Ticket<B> {
-    fn drop(&mut self) {
-        if self.answer.is_some() {
-            let cancelled = self.shared.lock().queue.cancel(self.task, self.id);
-            // The input may be large; it is freed outside the lock.
-            drop(cancelled);
-        }
     }
 }
 
@@ -226,6 +304,15 @@ fn not_started() -> Problem {
 impl<B: Backend> Shared<B> {
     fn lock(&self) -> MutexGuard<'_, State<B::Prepared>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the inference thread look again.
+    fn wake(&self, mut state: MutexGuard<'_, State<B::Prepared>>) {
+        // A call to the system even where nobody waits: only where somebody does.
+        if std::mem::take(&mut state.asleep) {
+            drop(state);
+            self.wake.notify_one();
+        }
     }
 
     fn work(&self) {
@@ -276,15 +363,18 @@ impl<B: Backend> Shared<B> {
                 return Next::Closed;
             }
             let now = Instant::now();
-            state = match state.queue.plan(now) {
+            let until = match state.queue.plan(now) {
                 Plan::Run(batch) => return Next::Batch(batch),
                 Plan::Idle if idle == Idle::Return => return Next::Idle,
-                Plan::Idle => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Plan::Wait(until) => {
-                    let waited = self.wake.wait_timeout(state, until.saturating_duration_since(now));
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+                Plan::Idle => None,
+                Plan::Wait(until) => Some(until.saturating_duration_since(now)),
             };
+            state.asleep = true;
+            state = match until {
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => self.wake.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            state.asleep = false;
         }
     }
 
@@ -322,23 +412,23 @@ impl<B: Backend> Shared<B> {
             queue.observe(task, units, size, took.as_secs_f64());
             queue.answered(task, size, Instant::now());
         }
+        let waited = |entry: &Waiting| started.saturating_duration_since(entry.arrived);
+        // Counted first: who reads an answer may read the counters next.
+        self.meter.batch(task, took, waiting.iter().map(waited));
         for (entry, result) in waiting.into_iter().zip(results) {
-            let waited = started.saturating_duration_since(entry.arrived);
-            self.meter.waited(task, waited);
+            let waited = waited(&entry);
             let reply = result
                 .map(|answer| Computed { answer, waited, took, batch_size: size })
                 .map_err(|reason| Problem::new(ProblemCode::InferenceFailed, reason));
-            // Nobody there: the client left while the model computed.
-            let _ = entry.payload.send(reply);
+            entry.payload.send(reply);
         }
-        self.meter.batch(task, size, took);
     }
 
     /// Computes both halves of a batch that failed as a whole; a batch of one has failed for good.
     fn split(&self, waiting: Vec<Waiting>, inputs: Vec<B::Prepared>, reason: &str) {
         if waiting.len() == 1 {
             for entry in waiting {
-                let _ = entry.payload.send(Err(Problem::new(ProblemCode::InferenceFailed, reason)));
+                entry.payload.send(Err(Problem::new(ProblemCode::InferenceFailed, reason)));
             }
             return;
         }

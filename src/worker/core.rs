@@ -2,9 +2,11 @@
 //! through it.
 //!
 //! Owns admission (capacity, starting, draining), the deadline of each request, and carries out the
-//! injected faults. What a request is made of belongs to `api`, batches belong to `batcher`.
+//! injected faults; `in_flight` does so for the many requests of one connection. What a request is made of
+//! belongs to `api`, batches belong to `batcher`.
 
-use std::collections::HashMap;
+mod in_flight;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,14 +14,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::backend::{Backend, Effort};
-use super::batcher::{Batcher, Submission, handed_back};
-use super::faults::{Fate, Faults};
+use super::batcher::{Batcher, Reply, Submission, handed_back};
+use super::faults::{Draw, Fate, Faults};
 use super::metrics::{Gauges, Meter, Outcome, rss_bytes};
 use super::pipe::Report;
+use crate::by_number::ByNumber;
 use crate::config::WorkerConfig;
 use crate::protocol::{
     CrashScope, InferRequest, InferResponse, Problem, ProblemCode, RequestId, TaskType, WorkerHealth, WorkerState,
 };
+
+pub(super) use in_flight::InFlight;
 
 /// The serving process.
 pub(super) struct Core<B: Backend> {
@@ -45,24 +50,39 @@ struct Models<B: Backend> {
 /// The requests that are held, by a number each.
 struct Held {
     count: AtomicUsize,
-    requests: Mutex<(u64, HashMap<u64, RequestId>)>,
+    requests: Mutex<(u64, ByNumber<u64, RequestId>)>,
 }
 
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, (u64, HashMap<u64, RequestId>)> {
+    fn lock(&self) -> MutexGuard<'_, (u64, ByNumber<u64, RequestId>)> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A held request. When it is dropped before it has ended, its client went away.
-struct Hold<'a, B: Backend> {
-    core: &'a Core<B>,
+struct Hold<B: Backend> {
+    core: Arc<Core<B>>,
     number: u64,
     task: TaskType,
     outcome: Outcome,
 }
 
-impl<B: Backend> Drop for Hold<'_, B> {
+impl<B: Backend> Hold<B> {
+    /// It has ended; what was wrong is said in the log if it was ours.
+    fn end(mut self, id: &RequestId, failed: Option<&Problem>) {
+        let Some(problem) = failed else {
+            self.outcome = Outcome::Success;
+            return;
+        };
+        self.outcome = Outcome::of(problem.code);
+        if problem.status == 500 {
+            let task = self.task.as_str();
+            tracing::warn!(request_id = id.as_str(), task, reason = problem.detail, "a request failed");
+        }
+    }
+}
+
+impl<B: Backend> Drop for Hold<B> {
     fn drop(&mut self) {
         let mut held = self.core.held.lock();
         held.1.remove(&self.number);
@@ -88,7 +108,7 @@ impl<B: Backend> Core<B> {
             faults: Arc::new(faults),
             changed: Arc::new(Notify::new()),
             meter: Arc::new(Meter::new()),
-            held: Held { count: AtomicUsize::new(0), requests: Mutex::new((0, HashMap::new())) },
+            held: Held { count: AtomicUsize::new(0), requests: Mutex::default() },
             models: OnceLock::new(),
             draining: watch::Sender::new(false),
             preparing: Arc::new(Semaphore::new(WorkerConfig::prepare_threads())),
@@ -185,16 +205,18 @@ impl<B: Backend> Core<B> {
         Problem::new(ProblemCode::WorkerBusy, detail).with_retry_after(Self::RETRY_BUSY)
     }
 
-    fn hold(&self, id: &RequestId, task: TaskType) -> Result<Hold<'_, B>, Problem> {
+    fn hold(self: &Arc<Self>, id: &RequestId, task: TaskType) -> Result<Hold<B>, Problem> {
         let mut held = self.held.lock();
         if held.1.len() >= self.config.capacity {
+            drop(held);
+            self.meter.ended(Some(task), Outcome::Refused);
             return Err(self.busy());
         }
         let number = held.0;
         held.0 += 1;
         held.1.insert(number, id.clone());
         self.held.count.store(held.1.len(), Ordering::Relaxed);
-        Ok(Hold { core: self, number, task, outcome: Outcome::Cancelled })
+        Ok(Hold { core: Arc::clone(self), number, task, outcome: Outcome::Cancelled })
     }
 
     /// The way of one request. Dropping the future gives it up, wherever it is.
@@ -202,56 +224,21 @@ impl<B: Backend> Core<B> {
     /// # Errors
     /// Why there is no answer.
     pub(super) async fn infer(
-        &self,
+        self: &Arc<Self>,
         request: InferRequest,
         id: RequestId,
         budget: Duration,
     ) -> Result<InferResponse, Problem> {
         let arrived = Instant::now();
         let task = request.task_type;
-        let mut hold = self.hold(&id, task).inspect_err(|_| self.meter.ended(Some(task), Outcome::Refused))?;
+        let hold = self.hold(&id, task)?;
         let deadline = arrived + budget;
-        let answer = tokio::time::timeout_at(deadline.into(), self.serve(request, id.clone(), arrived, deadline)).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let ms = budget.as_millis();
-            Err(Problem::new(ProblemCode::DeadlineExceeded, format!("not done within its {ms} ms")))
-        });
-        if let Err(problem) = &answer
-            && problem.status == 500
-        {
-            tracing::warn!(request_id = id.as_str(), task = task.as_str(), reason = problem.detail, "a request failed");
-        }
-        hold.outcome = answer.as_ref().map_or_else(|problem| Outcome::of(problem.code), |_| Outcome::Success);
-        answer
-    }
-
-    async fn serve(
-        &self,
-        request: InferRequest,
-        request_id: RequestId,
-        arrived: Instant,
-        deadline: Instant,
-    ) -> Result<InferResponse, Problem> {
-        let models = self
-            .models
-            .get()
-            .ok_or_else(|| Problem::new(ProblemCode::ModelLoading, format!("{} is loading", self.config.id)))?;
-        let task = request.task_type;
-        let priority = request.priority.unwrap_or_default();
-        let prepare = async {
-            self.suffer().await?;
-            self.prepare(&models.backend, request).await
-        };
-        // All of this comes before the start. (What is ready at once costs no look at the other branch.)
-        let prepared = tokio::select! {
-            biased;
-            prepared = prepare => prepared?,
-            () = self.drains() => return Err(handed_back()),
-        };
-        let ticket = models.batcher.submit(Submission { task, priority, deadline, prepared });
-        let computed = ticket.answer().await?;
+        let computed = tokio::time::timeout_at(deadline.into(), self.compute(request, deadline)).await;
+        let computed = computed.unwrap_or_else(|_| Err(late(budget)));
+        hold.end(&id, computed.as_ref().err());
+        let computed = computed?;
         Ok(InferResponse {
-            request_id,
+            request_id: id,
             result: computed.answer,
             latency: arrived.elapsed().as_secs_f64(),
             retry_count: 0,
@@ -262,9 +249,34 @@ impl<B: Backend> Core<B> {
         })
     }
 
-    /// Carries out what the faults have for this request.
-    async fn suffer(&self) -> Result<(), Problem> {
-        let draw = self.faults.draw();
+    async fn compute(&self, request: InferRequest, deadline: Instant) -> Reply {
+        let (task, priority) = (request.task_type, request.priority.unwrap_or_default());
+        let prepared = self.make_ready(self.faults.draw(), request).await?;
+        self.models()?.batcher.submit(Submission { task, priority, deadline, prepared }).answer().await
+    }
+
+    fn models(&self) -> Result<&Models<B>, Problem> {
+        let loading = || Problem::new(ProblemCode::ModelLoading, format!("{} is loading", self.config.id));
+        self.models.get().ok_or_else(loading)
+    }
+
+    /// All that comes before the start, unless it is handed back meanwhile.
+    async fn make_ready(&self, draw: Draw, request: InferRequest) -> Result<B::Prepared, Problem> {
+        let backend = &self.models()?.backend;
+        let prepare = async {
+            self.suffer(draw).await?;
+            self.prepare(backend, request).await
+        };
+        // (What is ready at once costs no look at the other branch.)
+        tokio::select! {
+            biased;
+            prepared = prepare => prepared,
+            () = self.drains() => Err(handed_back()),
+        }
+    }
+
+    /// Carries out what the faults have for a request.
+    async fn suffer(&self, draw: Draw) -> Result<(), Problem> {
         if !draw.delay.is_zero() {
             tokio::time::sleep(draw.delay).await;
         }
@@ -285,13 +297,8 @@ impl<B: Backend> Core<B> {
 
     /// Prepares the input: here where that is next to nothing, else on the pool for it.
     async fn prepare(&self, backend: &Arc<B>, request: InferRequest) -> Result<B::Prepared, Problem> {
-        let broke = |what: &dyn std::fmt::Display| {
-            tracing::error!(%what, "preparing an input failed");
-            Problem::new(ProblemCode::Internal, "preparing the input failed; the worker's log says more")
-        };
         if backend.effort(&request) == Effort::Trivial {
-            let prepare = std::panic::AssertUnwindSafe(|| backend.prepare(&request));
-            return std::panic::catch_unwind(prepare).unwrap_or_else(|_| Err(broke(&"it panicked")));
+            return prepare_here(&**backend, &request);
         }
         // What waits here is held, so there are no more than the worker's capacity.
         let permit = Arc::clone(&self.preparing).acquire_owned().await.map_err(|e| broke(&e))?;
@@ -359,6 +366,21 @@ impl<B: Backend> Core<B> {
             ready: self.state() == WorkerState::Ready,
         })
     }
+}
+
+fn prepare_here<B: Backend>(backend: &B, request: &InferRequest) -> Result<B::Prepared, Problem> {
+    let prepare = std::panic::AssertUnwindSafe(|| backend.prepare(request));
+    std::panic::catch_unwind(prepare).unwrap_or_else(|_| Err(broke(&"it panicked")))
+}
+
+/// Preparing an input failed, and not for the input's sake.
+fn broke(what: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(%what, "preparing an input failed");
+    Problem::new(ProblemCode::Internal, "preparing the input failed; the worker's log says more")
+}
+
+fn late(budget: Duration) -> Problem {
+    Problem::new(ProblemCode::DeadlineExceeded, format!("not done within its {} ms", budget.as_millis()))
 }
 
 /// Whether new work is refused.

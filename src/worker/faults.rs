@@ -22,6 +22,13 @@ pub(super) struct Draw {
     pub(super) fate: Fate,
 }
 
+impl Draw {
+    /// Nothing happens to it.
+    pub(super) fn is_none(self) -> bool {
+        self.delay.is_zero() && self.fate == Fate::Served
+    }
+}
+
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {

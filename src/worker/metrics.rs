@@ -139,20 +139,18 @@ impl Meter {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request waited this long for the model.
-    pub(super) fn waited(&self, task: TaskType, waited: Duration) {
-        self.batches().tasks[task.index()].queued.observe(waited.as_secs_f64());
-    }
-
-    /// A batch was computed.
-    pub(super) fn batch(&self, task: TaskType, size: usize, took: Duration) {
+    /// A batch was computed; its requests waited this long for the model.
+    pub(super) fn batch(&self, task: TaskType, took: Duration, waited: impl ExactSizeIterator<Item = Duration>) {
+        let size = waited.len();
         let mut batches = self.batches();
         if batches.recent.len() == Self::RECENT {
             batches.recent.pop_front();
         }
         batches.recent.push_back(size);
-        batches.tasks[task.index()].size.observe(size as f64);
-        batches.tasks[task.index()].seconds.observe(took.as_secs_f64());
+        let of_task = &mut batches.tasks[task.index()];
+        of_task.size.observe(size as f64);
+        of_task.seconds.observe(took.as_secs_f64());
+        waited.for_each(|waited| of_task.queued.observe(waited.as_secs_f64()));
     }
 
     /// Mean size of the last batches; 0 before the first.
@@ -219,7 +217,7 @@ mod tests {
         let series = "aiq_serving_requests_total{task=\"clip_text_to_image\",outcome=\"success\"}";
         assert!(meter.exposition(gauges).contains(&format!("{series} 0\n")));
         meter.ended(Some(TaskType::ClipTextToImage), Outcome::Success);
-        meter.batch(TaskType::ClipTextToImage, 3, Duration::from_millis(2));
+        meter.batch(TaskType::ClipTextToImage, Duration::from_millis(2), [Duration::ZERO; 3].into_iter());
         let text = meter.exposition(gauges);
         assert!(text.contains(&format!("{series} 1\n")));
         assert!(text.contains("aiq_serving_batch_size_bucket{task=\"clip_text_to_image\",le=\"4\"} 1\n"));

@@ -49,8 +49,8 @@ fn prepare_and_serve(config: WorkerConfig) -> anyhow::Result<()> {
         tracing::error!(%panic, "a panic");
         eprintln!("aiq: a panic, which is a bug: {panic}");
     }));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WorkerConfig::SERVING_THREADS)
+    // One thread moves bytes, the models have their own. With a second one every request would wake both in turn.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(WorkerConfig::prepare_threads() + 2)
         .enable_all()
         .build()?;

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 /// For each module, the modules of ours that it may name. What is not listed may not be named.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("protocol", &[]),
+    ("by_number", &[]),
     ("cli", &["config", "protocol"]),
     ("config", &["cli", "protocol"]),
     ("telemetry", &["cli", "config", "protocol"]),
     ("client", &["protocol"]),
     ("inference", &["cli", "config", "protocol"]),
-    ("scheduler", &["config", "protocol"]),
-    ("coordinator", &["cli", "client", "config", "protocol", "scheduler", "telemetry"]),
-    ("worker", &["cli", "client", "config", "inference", "process", "protocol", "telemetry"]),
+    ("scheduler", &["by_number", "config", "protocol"]),
+    ("coordinator", &["by_number", "cli", "client", "config", "protocol", "scheduler", "telemetry"]),
+    ("worker", &["by_number", "cli", "client", "config", "inference", "process", "protocol", "telemetry"]),
     ("palette", &["cli"]),
     ("monitor", &["cli", "client", "config", "palette", "protocol"]),
     ("load", &["cli", "client", "config", "palette", "protocol"]),

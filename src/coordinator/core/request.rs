@@ -8,10 +8,11 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::by_number::ByNumber;
 use crate::coordinator::dispatch::{Reply, Stream};
 use crate::coordinator::store::{Fingerprint, Outcome};
 use crate::protocol::{Priority, RequestId, TaskType};
-use crate::scheduler::{Answer, ByNumber, TicketId};
+use crate::scheduler::{Answer, TicketId};
 
 /// What goes to a worker; shared with the attempts at it.
 #[derive(Debug)]

@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Reply;
 use super::exchange::{LinkError, Peer, broken};
+use crate::by_number::ByNumber;
 use crate::coordinator::core::Work;
 use crate::protocol::routes;
 use crate::protocol::work::{FromWorker, WORK_PROTOCOL, put_cancel, put_request};
-use crate::scheduler::{AttemptId, ByNumber};
+use crate::scheduler::AttemptId;
 
 /// See the module.
 #[derive(Debug)]
@@ -156,6 +157,8 @@ impl Stream {
             std::mem::swap(&mut frames, &mut self.lock().out);
             if frames.is_empty() {
                 self.wake.notified().await;
+                // After all others that are ready: what they send shares this write.
+                tokio::task::yield_now().await;
             } else if let Err(e) = to.write_all(&frames).await {
                 return format!("the connection broke: {e}");
             }

@@ -1,6 +1,5 @@
 //! The work stream's end at the worker ([`crate::protocol::work`]): many requests over one connection.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,6 @@ use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::BytesMut;
-use futures_util::future::{AbortHandle, Abortable, BoxFuture, abortable};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,9 +20,10 @@ use super::answer::problem;
 use super::authorise;
 use super::listen::Life;
 use crate::protocol::work::{ToWorker, WORK_PROTOCOL, put_answer, put_problem};
-use crate::protocol::{InferRequest, InferResponse, Problem, ProblemCode};
+use crate::protocol::{InferRequest, Problem, ProblemCode};
 use crate::worker::backend::Backend;
-use crate::worker::core::Core;
+use crate::worker::batcher::{Computed, Reply};
+use crate::worker::core::{Core, InFlight};
 
 /// Read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -71,19 +68,17 @@ pub(super) async fn open<B: Backend>(
 /// An open one, all of it in one task: what is worked on waits for the model, not for a thread.
 struct Stream<B: Backend> {
     core: Arc<Core<B>>,
-    /// Requests that are worked on; each comes out as its number and its answer, or that it was cancelled.
-    running: FuturesUnordered<Abortable<BoxFuture<'static, Done>>>,
-    /// The same by number.
-    by_number: HashMap<u64, AbortHandle>,
+    in_flight: InFlight<B>,
     /// Frames to be written.
     out: BytesMut,
+    /// A result as JSON, on its way into a frame.
+    json: Vec<u8>,
 }
-
-type Done = (u64, Result<InferResponse, Problem>);
 
 impl<B: Backend> Stream<B> {
     fn new(core: Arc<Core<B>>) -> Self {
-        Self { core, running: FuturesUnordered::new(), by_number: HashMap::new(), out: BytesMut::new() }
+        let in_flight = InFlight::new(Arc::clone(&core));
+        Self { core, in_flight, out: BytesMut::new(), json: Vec::new() }
     }
 
     /// Serves it to its end: the other side's, or this worker's, once what is worked on is answered.
@@ -94,15 +89,12 @@ impl<B: Backend> Stream<B> {
         let mut read = BytesMut::from(&parts.read_buf[..]);
         self.take_all(&mut read)?;
         let mut stopping = false;
-        while !(stopping && self.running.is_empty() && self.out.is_empty()) {
+        while !(stopping && self.in_flight.is_empty() && self.out.is_empty()) {
             read.reserve(READ_BYTES);
             // Written is what has gathered, when there is nothing else to do.
             tokio::select! {
                 biased;
-                Some(done) = self.running.next() => if let Ok((number, answer)) = done {
-                    self.by_number.remove(&number);
-                    self.answer(number, &answer);
-                },
+                (number, reply) = self.in_flight.next() => self.answer(number, reply),
                 bytes = from.read_buf(&mut read), if !stopping && self.out.len() <= MAX_UNWRITTEN => {
                     if bytes.map_err(|e| e.to_string())? == 0 {
                         return Ok(());
@@ -128,37 +120,28 @@ impl<B: Backend> Stream<B> {
     fn take(&mut self, frame: ToWorker) {
         match frame {
             ToWorker::Request { number, budget_ms, priority, id, body } => {
-                let request = self.core.admits().and_then(|()| InferRequest::from_json(&body));
-                let request = match request {
-                    Ok(request) => InferRequest { priority: Some(priority), ..request },
-                    Err(refusal) => return self.answer(number, &Err(refusal.for_request(Some(&id)))),
-                };
-                let (core, budget) = (Arc::clone(&self.core), Duration::from_millis(budget_ms.into()));
-                let work = async move {
-                    let answer = core.infer(request, id.clone(), budget).await;
-                    (number, answer.map_err(|failure| failure.for_request(Some(&id))))
-                };
-                let (work, handle) = abortable(work.boxed());
-                self.running.push(work);
-                self.by_number.insert(number, handle);
-            }
-            ToWorker::Cancel { number } => {
-                if let Some(request) = self.by_number.remove(&number) {
-                    request.abort();
+                let taken = self.core.admits().and_then(|()| InferRequest::from_json(&body)).and_then(|request| {
+                    let request = InferRequest { priority: Some(priority), ..request };
+                    self.in_flight.take(number, request, id.clone(), Duration::from_millis(budget_ms.into()))
+                });
+                if let Err(refusal) = taken {
+                    self.answer(number, Err(refusal.for_request(Some(&id))));
                 }
             }
+            ToWorker::Cancel { number } => self.in_flight.cancel(number),
         }
     }
 
-    fn answer(&mut self, number: u64, answer: &Result<InferResponse, Problem>) {
+    fn answer(&mut self, number: u64, reply: Reply) {
+        self.json.clear();
         let unwritable = |e| Problem::new(ProblemCode::Internal, format!("the answer can't be written: {e}"));
-        let written = match answer {
-            Ok(r) => serde_json::to_vec(&r.result).map(|result| (r, result)).map_err(unwritable),
-            Err(refusal) => Err(refusal.clone()),
-        };
+        let written = reply.and_then(|computed| {
+            serde_json::to_writer(&mut self.json, &computed.answer).map(|()| computed).map_err(unwritable)
+        });
         match written {
-            Ok((r, result)) => {
-                put_answer(&mut self.out, number, r.queue_time, r.inference_time, r.batch_size, &result);
+            Ok(Computed { waited, took, batch_size, .. }) => {
+                let (waited, took) = (waited.as_secs_f64(), took.as_secs_f64());
+                put_answer(&mut self.out, number, waited, took, batch_size as u32, &self.json);
             }
             Err(refusal) => {
                 put_problem(&mut self.out, number, &serde_json::to_vec(&refusal).unwrap_or_default());
