@@ -112,7 +112,7 @@ impl Core {
     /// Tells the scheduler, does what it says, and lets go of the lock before the rest.
     pub(crate) fn tell(self: &Arc<Self>, mut state: MutexGuard<'_, State>, event: Event) {
         let mut ended = Vec::new();
-        self.drive(&mut state, event, &mut ended);
+        self.drive(&mut state, self.now(), event, &mut ended);
         drop(state);
         self.finish_all(ended);
     }
@@ -126,8 +126,7 @@ impl Core {
 
     /// As [`Self::tell`], for a caller that keeps the lock; what ended is added to `ended`, of which the caller must
     /// [`Self::finish_all`].
-    pub(crate) fn drive(self: &Arc<Self>, state: &mut State, event: Event, ended: &mut Vec<Ended>) {
-        let now = self.now();
+    pub(crate) fn drive(self: &Arc<Self>, state: &mut State, now: Time, event: Event, ended: &mut Vec<Ended>) {
         let mut actions = std::mem::take(&mut state.actions);
         state.scheduler.handle(now, event, &mut actions);
         for action in actions.drain(..) {

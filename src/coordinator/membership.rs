@@ -87,7 +87,7 @@ impl Core {
         tracing::info!(worker = id.as_str(), "worker left");
         self.events.publish(|| EventKind::WorkerLeft { worker: id.clone() });
         let mut ended = Vec::new();
-        self.drive(&mut state, Event::WorkerLeft { worker: key }, &mut ended);
+        self.drive(&mut state, self.now(), Event::WorkerLeft { worker: key }, &mut ended);
         state.members.remove(key);
         drop(state);
         self.finish_all(ended);

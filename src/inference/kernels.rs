@@ -22,6 +22,7 @@ mod norm;
 mod pages;
 mod pool;
 mod shared;
+mod threads;
 mod tile;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use linear::{Epilogue, Linear};
 pub use norm::LayerNorm;
 pub use pages::release_pages;
 pub use pool::Pool;
+pub use threads::compute_in_batches;
 
 /// Which instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

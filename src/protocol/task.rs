@@ -1,5 +1,6 @@
 //! What a client asks for: task types, priorities and the request itself.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -176,9 +177,10 @@ pub struct InferRequest {
 /// The same before its fields are checked: one struct whose every field serde can fill, so that
 /// each thing wrong with it gets its own message.
 #[derive(Deserialize)]
-struct RawInferRequest {
+struct RawInferRequest<'a> {
     request_id: Option<RequestId>,
-    task_type: String,
+    #[serde(borrow)]
+    task_type: Cow<'a, str>,
     data: String,
     #[serde(default)]
     options: Option<Options>,
@@ -214,7 +216,7 @@ impl InferRequest {
     /// [`ProblemCode::EmptyData`]; [`ProblemCode::BodyTooLarge`] for a text over
     /// [`Self::MAX_TEXT_BYTES`].
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let raw: RawInferRequest = serde_json::from_slice(body).map_err(|e| Problem::from_json_error(&e))?;
+        let raw: RawInferRequest<'_> = serde_json::from_slice(body).map_err(|e| Problem::from_json_error(&e))?;
         let request = Self {
             task_type: raw.task_type.parse().map_err(|p: Problem| p.for_request(raw.request_id.as_ref()))?,
             request_id: raw.request_id,

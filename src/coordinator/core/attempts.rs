@@ -64,6 +64,7 @@ impl Core {
     fn attempts_ended(self: &Arc<Self>, attempts: Vec<(AttemptId, Reply)>) {
         let mut ended = Vec::new();
         let mut state = self.lock();
+        let now = self.now();
         for (attempt, reply) in attempts {
             let (outcome, timing) = (reply.outcome(), reply.timing());
             // What was given up meanwhile has no end that anybody waits for.
@@ -75,7 +76,7 @@ impl Core {
             if let Some(timing) = &timing {
                 state.tally.computed(task, timing);
             }
-            self.drive(&mut state, Event::AttemptEnded { attempt, outcome, timing }, &mut ended);
+            self.drive(&mut state, now, Event::AttemptEnded { attempt, outcome, timing }, &mut ended);
         }
         drop(state);
         self.finish_all(ended);

@@ -28,7 +28,7 @@ impl Core {
         self.events.publish(|| EventKind::Operator { worker: id.clone(), action });
         let before = state.scheduler.worker(self.now(), key).map_or(0, |w| w.in_flight);
         let mut ended = Vec::new();
-        self.drive(&mut state, Event::WorkerHeld { worker: key, hold }, &mut ended);
+        self.drive(&mut state, self.now(), Event::WorkerHeld { worker: key, hold }, &mut ended);
         let after = state.scheduler.worker(self.now(), key);
         drop(state);
         self.finish_all(ended);

@@ -115,6 +115,37 @@ fn a_deadline_on_the_stream_is_kept() {
     assert_eq!((kind, &problem["code"]), (4, &json!("deadline_exceeded")));
 }
 
+/// The first occupies the model; of those behind it one is cancelled, one late, one answered, and one left by its client.
+#[test]
+fn what_waits_for_the_model_ends_in_its_own_way() {
+    let slow = ["--models", "noop:1500ms", "--max-batch", "1"];
+    let worker = Process::serve(&[&["serve-worker", "--port", "0", "--standalone"][..], &slow].concat());
+    let mut client = Client::open(&worker);
+    let mut leaving = Client::open(&worker);
+    let queued = || get(&format!("{}/health", worker.url)).json()["queue_depth"].as_u64().unwrap();
+    client.request(1, 60_000, &text());
+    client.request(2, 60_000, &text());
+    eventually("the first is computed, the second waits", || (queued() == 1).then_some(()));
+    client.request(3, 60_000, &text());
+    client.request(4, 50, &text());
+    leaving.request(1, 60_000, &text());
+    client.frame(2, 2, &[]);
+    drop(leaving);
+    let (kind, number, problem) = client.next().unwrap();
+    assert_eq!((kind, number, &problem["code"]), (4, 4, &json!("deadline_exceeded")));
+    for expected in [1, 3] {
+        let (kind, number, _) = client.next().unwrap();
+        assert_eq!((kind, number), (3, expected));
+    }
+    let metrics = String::from_utf8(get(&format!("{}/metrics", worker.url)).body).unwrap();
+    for (outcome, count) in [("success", 2), ("cancelled", 2), ("deadline_exceeded", 1)] {
+        let series = format!("task=\"text_classification\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&series), "{metrics}");
+    }
+    let batches = "aiq_serving_batch_size_count{task=\"text_classification\"} 2\n";
+    assert!(metrics.contains(batches), "what was given up is not computed: {metrics}");
+}
+
 #[test]
 fn what_is_no_frame_ends_the_stream() {
     let worker = standalone(&[]);
