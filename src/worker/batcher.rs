@@ -182,18 +182,18 @@ impl<B: Backend> Batcher<B> {
         Ticket { place, answer }
     }
 
-    /// Queues requests that come together, under their numbers; `placed` is told where each one is.
+    /// Queues requests that come together, under their numbers; where each one is.
     pub(super) fn submit_all(
         &self,
         submissions: impl Iterator<Item = (u64, Submission<B::Prepared>)>,
         replying: &Replying,
-        mut placed: impl FnMut(u64, Place<B>),
-    ) {
+    ) -> Vec<(u64, Place<B>)> {
         let mut state = self.shared.lock();
-        for (number, submission) in submissions {
-            placed(number, self.push(&mut state, submission, To::Many(replying.clone(), number)));
-        }
+        let mut push =
+            |(number, submission)| (number, self.push(&mut state, submission, To::Many(replying.clone(), number)));
+        let places = submissions.map(&mut push).collect();
         self.shared.wake(state);
+        places
     }
 
     fn push(&self, state: &mut State<B::Prepared>, submission: Submission<B::Prepared>, to: To) -> Place<B> {

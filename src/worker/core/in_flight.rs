@@ -156,11 +156,11 @@ impl<B: Backend> InFlight<B> {
         }
         // Nothing is ready without them.
         let Ok(models) = self.core.models() else { return };
-        models.batcher.submit_all(self.ready.drain(..), &self.replying, |number, place| {
+        for (number, place) in models.batcher.submit_all(self.ready.drain(..), &self.replying) {
             if let Some(request) = self.requests.get_mut(&number) {
                 request.stage = Stage::Submitted(place);
             }
-        });
+        }
     }
 
     fn made(&mut self, number: u64, made: Result<Submission<B::Prepared>, Problem>) {

@@ -31,16 +31,23 @@ impl Client {
         Self { reader, writer }
     }
 
-    fn frame(&mut self, kind: u8, number: u64, rest: &[u8]) {
+    fn frame(kind: u8, number: u64, rest: &[u8]) -> Vec<u8> {
         let length = (9 + rest.len()) as u32;
-        let bytes = [&length.to_be_bytes()[..], &[kind], &number.to_be_bytes(), rest].concat();
-        self.writer.write_all(&bytes).unwrap();
+        [&length.to_be_bytes()[..], &[kind], &number.to_be_bytes(), rest].concat()
+    }
+
+    fn request_frame(number: u64, budget_ms: u32, body: &str) -> Vec<u8> {
+        let id = format!("r-{number}");
+        let rest = [&budget_ms.to_be_bytes()[..], &[1, id.len() as u8], id.as_bytes(), body.as_bytes()].concat();
+        Self::frame(1, number, &rest)
     }
 
     fn request(&mut self, number: u64, budget_ms: u32, body: &str) {
-        let id = format!("r-{number}");
-        let rest = [&budget_ms.to_be_bytes()[..], &[1, id.len() as u8], id.as_bytes(), body.as_bytes()].concat();
-        self.frame(1, number, &rest);
+        self.writer.write_all(&Self::request_frame(number, budget_ms, body)).unwrap();
+    }
+
+    fn cancel(&mut self, number: u64) {
+        self.writer.write_all(&Self::frame(2, number, &[])).unwrap();
     }
 
     /// The next frame: its kind, number and JSON; `None` at the end.
@@ -92,6 +99,17 @@ fn a_bad_request_spoils_none_of_its_neighbours() {
     assert_eq!(answered, 3);
 }
 
+/// A coordinator that uses a number twice harms nobody but itself.
+#[test]
+fn a_number_that_is_used_twice_stops_nothing() {
+    let worker = standalone(&[]);
+    let mut client = Client::open(&worker);
+    let [twice, next] = [7, 8].map(|number| Client::request_frame(number, 10_000, &text()));
+    client.writer.write_all(&[twice.as_slice(), &twice, &next].concat()).unwrap();
+    let answered = std::iter::from_fn(|| client.next()).find(|(kind, number, _)| (*kind, *number) == (3, 8));
+    assert!(answered.is_some());
+}
+
 #[test]
 fn what_is_cancelled_leaves_the_worker() {
     let worker = standalone(&NEVER_ANSWERS);
@@ -100,7 +118,7 @@ fn what_is_cancelled_leaves_the_worker() {
     client.request(1, 60_000, &text());
     client.request(2, 60_000, &text());
     eventually("both are held", || (in_flight() == 2).then_some(()));
-    client.frame(2, 1, &[]);
+    client.cancel(1);
     eventually("one is gone", || (in_flight() == 1).then_some(()));
     drop(client);
     eventually("the other went with the connection", || (in_flight() == 0).then_some(()));
@@ -129,7 +147,7 @@ fn what_waits_for_the_model_ends_in_its_own_way() {
     client.request(3, 60_000, &text());
     client.request(4, 50, &text());
     leaving.request(1, 60_000, &text());
-    client.frame(2, 2, &[]);
+    client.cancel(2);
     drop(leaving);
     let (kind, number, problem) = client.next().unwrap();
     assert_eq!((kind, number, &problem["code"]), (4, 4, &json!("deadline_exceeded")));
