@@ -36,7 +36,7 @@ pub use linear::{Epilogue, Linear};
 pub use norm::LayerNorm;
 pub use pages::release_pages;
 pub use pool::Pool;
-pub use threads::compute_in_batches;
+pub use threads::{wake_at_once, wake_in_turn};
 
 /// Which instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,6 @@ use super::core::{Core, Draining};
 use super::faults::Faults;
 use super::pipe::{self, Order, Said, Start};
 use crate::config::WorkerConfig;
-use crate::inference::kernels::compute_in_batches;
 use crate::telemetry::{self, TaskLog};
 
 /// Serves until the supervisor says stop, or is gone.
@@ -46,7 +45,6 @@ fn prepare_and_serve(config: WorkerConfig) -> anyhow::Result<()> {
     drop(stdin);
     let Some(Order::Start(start)) = first else { return Ok(()) };
     let _log = telemetry::init(&config.log, config.id.as_str(), TaskLog::None)?;
-    compute_in_batches();
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(%panic, "a panic");
         eprintln!("aiq: a panic, which is a bug: {panic}");

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::problem;
 use super::authorise;
 use super::listen::Life;
+use crate::inference::kernels::{wake_at_once, wake_in_turn};
 use crate::protocol::work::{ToWorker, WORK_PROTOCOL, put_answer, put_problem};
 use crate::protocol::{InferRequest, Problem, ProblemCode};
 use crate::worker::backend::Backend;
@@ -27,6 +28,9 @@ use crate::worker::core::{Core, InFlight};
 
 /// Read at once.
 const READ_BYTES: usize = 64 << 10;
+/// Requests in a read, on average, from which on there is a crowd of them, and up to which there is none any more.
+const CROWD: f64 = 2.5;
+const NO_CROWD: f64 = 1.5;
 /// No more is read while so much waits to be written, to a coordinator that does not read.
 const MAX_UNWRITTEN: usize = 32 << 20;
 
@@ -73,12 +77,14 @@ struct Stream<B: Backend> {
     out: BytesMut,
     /// A result as JSON, on its way into a frame.
     json: Vec<u8>,
+    /// Requests in a read, on average.
+    together: f64,
 }
 
 impl<B: Backend> Stream<B> {
     fn new(core: Arc<Core<B>>) -> Self {
         let in_flight = InFlight::new(Arc::clone(&core));
-        Self { core, in_flight, out: BytesMut::new(), json: Vec::new() }
+        Self { core, in_flight, out: BytesMut::new(), json: Vec::new(), together: 0.0 }
     }
 
     /// Serves it to its end: the other side's, or this worker's, once what is worked on is answered.
@@ -111,10 +117,24 @@ impl<B: Backend> Stream<B> {
     }
 
     fn take_all(&mut self, read: &mut BytesMut) -> Result<(), String> {
+        let mut requests = 0;
         while let Some(frame) = ToWorker::take(read).map_err(|fault| format!("it sent {fault}"))? {
+            requests += u32::from(matches!(frame, ToWorker::Request { .. }));
             self.take(frame);
         }
+        self.came_together(requests);
         Ok(())
+    }
+
+    /// Where a crowd is on its way, this thread would wake up for the first few and keep the coordinator, which may be on the same
+    /// processor, from sending the others. One that comes alone is taken at once.
+    fn came_together(&mut self, requests: u32) {
+        self.together += (f64::from(requests) - self.together) / 16.0;
+        if self.together >= CROWD {
+            wake_in_turn();
+        } else if self.together <= NO_CROWD {
+            wake_at_once();
+        }
     }
 
     fn take(&mut self, frame: ToWorker) {
