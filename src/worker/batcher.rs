@@ -178,7 +178,7 @@ impl<B: Backend> Batcher<B> {
         let (to, answer) = oneshot::channel();
         let mut state = self.shared.lock();
         let place = self.push(&mut state, submission, To::One(to));
-        self.shared.wake(state);
+        self.shared.rouse(state);
         Ticket { place, answer }
     }
 
@@ -189,10 +189,10 @@ impl<B: Backend> Batcher<B> {
         replying: &Replying,
     ) -> Vec<(u64, Place<B>)> {
         let mut state = self.shared.lock();
-        let mut push =
+        let push =
             |(number, submission)| (number, self.push(&mut state, submission, To::Many(replying.clone(), number)));
-        let places = submissions.map(&mut push).collect();
-        self.shared.wake(state);
+        let places = submissions.map(push).collect();
+        self.shared.rouse(state);
         places
     }
 
@@ -242,7 +242,7 @@ impl<B: Backend> Drop for Batcher<B> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
-        self.shared.wake(state);
+        self.shared.rouse(state);
     }
 }
 
@@ -307,7 +307,7 @@ impl<B: Backend> Shared<B> {
     }
 
     /// Lets the inference thread look again.
-    fn wake(&self, mut state: MutexGuard<'_, State<B::Prepared>>) {
+    fn rouse(&self, mut state: MutexGuard<'_, State<B::Prepared>>) {
         // A call to the system even where nobody waits: only where somebody does.
         if std::mem::take(&mut state.asleep) {
             drop(state);
