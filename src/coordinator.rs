@@ -57,6 +57,7 @@ pub async fn run(args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let app = assemble(&config);
     let core = &app.core;
     tokio::spawn(Arc::clone(core).run_timer());
+    tokio::spawn(Arc::clone(core).run_inbox());
     tokio::spawn(Arc::clone(&app).run_snapshots());
     tokio::spawn(health::run(Arc::clone(core)));
     for url in &config.static_workers {

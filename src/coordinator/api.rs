@@ -20,6 +20,7 @@ mod openapi;
 mod reply;
 mod repoll;
 mod result;
+mod seldom;
 pub(super) mod server;
 mod stats;
 mod submit;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::header::HeaderValue;
 use axum::http::{HeaderMap, Method, Request, Response};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post, put};
@@ -105,7 +106,7 @@ fn answer(app: &Arc<App>, router: &Router, request: Request<Incoming>) -> impl F
     };
     answered.map(|mut response| {
         if let Some(id) = echo {
-            response.headers_mut().insert(HeaderName::from_static(routes::X_REQUEST_ID), id);
+            response.headers_mut().insert(routes::X_REQUEST_ID, id);
         }
         response
     })

@@ -9,12 +9,13 @@ mod answer;
 mod apply;
 mod attempts;
 mod find;
+mod inbox;
 mod request;
 mod submit;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
@@ -24,6 +25,7 @@ pub(crate) use submit::{Submission, Waiter, fingerprint};
 
 pub(crate) use request::Work;
 
+use self::inbox::Inbox;
 use self::request::{Ended, Requests};
 use super::events::Events;
 use super::membership::Members;
@@ -38,6 +40,8 @@ use crate::scheduler::{Action, Event, Scheduler, Time};
 pub(crate) struct Core {
     state: Mutex<State>,
     started: Instant,
+    inbox: Inbox,
+    last_ticket: AtomicU64,
     /// Wakes the timer task when its next time comes sooner than it thinks.
     sooner: Notify,
     run_state: AtomicU8,
@@ -82,6 +86,8 @@ impl Core {
         Arc::new(Self {
             state: Mutex::new(state),
             started: Instant::now(),
+            inbox: Inbox::default(),
+            last_ticket: AtomicU64::new(0),
             sooner: Notify::new(),
             answered: Notify::new(),
             run_state: AtomicU8::new(RunState::Starting as u8),
@@ -110,17 +116,26 @@ impl Core {
     }
 
     /// Tells the scheduler, does what it says, and lets go of the lock before the rest.
-    pub(crate) fn tell(self: &Arc<Self>, mut state: MutexGuard<'_, State>, event: Event) {
+    pub(crate) fn tell(self: &Arc<Self>, state: MutexGuard<'_, State>, event: Event) {
+        self.tell_at(state, self.now(), event);
+    }
+
+    /// The same, for a caller who has read the clock.
+    fn tell_at(self: &Arc<Self>, mut state: MutexGuard<'_, State>, now: Time, event: Event) {
         let mut ended = Vec::new();
-        self.drive(&mut state, self.now(), event, &mut ended);
+        self.drive(&mut state, now, event, &mut ended);
         drop(state);
-        self.finish_all(ended);
+        self.finish_all(&mut ended);
     }
 
     /// Answers what has ended; to be called without the lock.
-    pub(crate) fn finish_all(self: &Arc<Self>, ended: Vec<Ended>) {
-        for request in ended {
-            self.finish(request);
+    pub(crate) fn finish_all(self: &Arc<Self>, ended: &mut Vec<Ended>) {
+        if ended.is_empty() {
+            return;
+        }
+        let at = SystemTime::now();
+        for request in ended.drain(..) {
+            self.finish(request, at);
         }
     }
 
@@ -197,6 +212,6 @@ impl Core {
     /// Requests that are not answered yet.
     pub(crate) fn live(&self) -> usize {
         let state = self.lock();
-        state.requests.len().max(state.scheduler.live())
+        self.inbox.len() + state.requests.len().max(state.scheduler.live())
     }
 }

@@ -90,7 +90,7 @@ impl Core {
         self.drive(&mut state, self.now(), Event::WorkerLeft { worker: key }, &mut ended);
         state.members.remove(key);
         drop(state);
-        self.finish_all(ended);
+        self.finish_all(&mut ended);
         Ok(())
     }
 

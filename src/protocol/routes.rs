@@ -1,5 +1,7 @@
 //! Names of routes and headers, so that servers and clients can't drift apart.
 
+use http::HeaderName;
+
 /// `POST`: submit and wait for the result. Coordinator and worker.
 pub const INFER: &str = "/infer";
 /// `GET` with an upgrade: many requests to a worker over one connection, see [`super::work`]. Worker.
@@ -57,11 +59,11 @@ pub const V2_MODEL_READY: &str = "/v2/models/{model}/ready";
 pub const V2_INFER: &str = "/v2/models/{model}/infer";
 
 /// The caller's request id; echoed in every answer.
-pub const X_REQUEST_ID: &str = "x-request-id";
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `high`, `normal` or `low`; the body's field wins.
-pub const X_AIQ_PRIORITY: &str = "x-aiq-priority";
+pub const X_AIQ_PRIORITY: HeaderName = HeaderName::from_static("x-aiq-priority");
 /// What is left of the request's time budget, in milliseconds.
-pub const X_AIQ_DEADLINE_MS: &str = "x-aiq-deadline-ms";
+pub const X_AIQ_DEADLINE_MS: HeaderName = HeaderName::from_static("x-aiq-deadline-ms");
 
 /// The path of one result.
 pub fn result(request_id: &super::RequestId) -> String {

@@ -89,15 +89,14 @@ impl Scheduler {
             best = [0, 1].map(|tier| self.fleet.best(task, tier, |_| true));
         }
         let predict = |key: u32| self.fleet.get(key).map_or(f64::INFINITY, |w| w.predict(task));
-        let in_time = |key: u32| self.now.plus_secs(predict(key)) <= t.deadline;
+        let in_time = |seconds: f64| self.now.plus_secs(seconds) <= t.deadline;
         // Past this, a request takes what it can get.
         let choosy_until = t.deadline.min(t.arrival + self.config.fallback_after);
         let chosen = match best {
             [None, None] => return Choice::Wait(Time::NEVER),
             [Some(full), None] => full,
             [None, Some(fallback)] => {
-                let slack = 1.5 * predict(fallback);
-                let until = choosy_until.min(t.deadline - Duration::from_secs_f64(slack.clamp(0.0, 1e6)));
+                let until = choosy_until.min(t.deadline.minus_secs(1.5 * predict(fallback)));
                 if self.fleet.eligible(task, 0) > 0 && self.now < until {
                     return Choice::Wait(until);
                 }
@@ -105,7 +104,7 @@ impl Scheduler {
             }
             [Some(full), Some(fallback)] => {
                 let waits = self.fleet.get(full).map_or(0.0, Worker::backlog);
-                let patient = self.now.plus_secs(waits) <= choosy_until && in_time(full);
+                let patient = self.now.plus_secs(waits) <= choosy_until && in_time(predict(full));
                 if patient || predict(full) <= predict(fallback) { full } else { fallback }
             }
         };
@@ -114,7 +113,8 @@ impl Scheduler {
         // or so long that only the better one would do.
         let tier = usize::from(best[0] != Some(chosen));
         let cost = self.fleet.cost_of(task, tier, chosen);
-        let last_call = t.deadline - Duration::from_secs_f64((1.5 * predict(chosen)).clamp(0.0, 1e6));
+        let predicted = predict(chosen);
+        let last_call = t.deadline.minus_secs(1.5 * predicted);
         let worth_until = t.arrival.plus_secs(cost).min(choosy_until).min(last_call);
         if t.dispatched == 0
             && self.now < worth_until
@@ -125,7 +125,7 @@ impl Scheduler {
         // A busy fleet's time is not spent on what will be late; an idle worker may as well try, and
         // what was begun is carried through.
         let idle = self.fleet.get(chosen).is_none_or(|w| w.held() == 0);
-        if !idle && t.dispatched == 0 && !in_time(chosen) {
+        if !idle && t.dispatched == 0 && !in_time(predicted) {
             return Choice::Hopeless;
         }
         Choice::Worker(chosen)
@@ -144,21 +144,20 @@ impl Scheduler {
         t.phase = Phase::Running;
         t.last_start = Some(self.now);
         let (task, hedged) = (t.task.index(), t.hedged);
-        let backlog = self.fleet.get(worker).map_or(0.0, Worker::backlog);
         self.tickets[slot].hedge_at =
-            if hedged { Time::NEVER } else { self.late_from(task, worker, backlog, self.now) };
+            if hedged { Time::NEVER } else { self.late_from(task, worker, Worker::backlog, self.now) };
         self.send(slot, worker, kind, extra, out);
     }
 
-    /// When an attempt that this worker was given at `started`, behind `backlog` seconds of work, is late enough for a
+    /// When an attempt that this worker was given at `started`, behind so many seconds of work, is late enough for a
     /// second one. Of a task of which too little is known, it is when the time that the worker says has passed, and the
     /// time that the slowest of the other tasks is given. Where nothing is known, it is when to ask again.
-    fn late_from(&mut self, task: usize, worker: u32, backlog: f64, started: Time) -> Time {
+    fn late_from(&mut self, task: usize, worker: u32, behind: impl Fn(&Worker) -> f64, started: Time) -> Time {
         self.stats.tasks[task].refresh(self.now);
         let by_others = || {
             let worker = self.fleet.get(worker).filter(|w| w.costs[task].measured.is_some())?;
             Some(
-                TaskFigures::LATE * worker.predict_after(backlog, task)
+                TaskFigures::LATE * worker.predict_after(behind(worker), task)
                     + self.stats.longest_hedge_after(&self.config)?,
             )
         };
@@ -217,7 +216,7 @@ impl Scheduler {
             return;
         };
         // What is known may have changed since it was sent.
-        let late = self.late_from(task, worker, 0.0, started);
+        let late = self.late_from(task, worker, |_| 0.0, started);
         if late > self.now {
             self.tickets[slot].hedge_at = late;
             self.timers.set(slot, &self.tickets[slot]);

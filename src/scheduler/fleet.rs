@@ -25,7 +25,7 @@ enum Standing {
     In,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counted {
     standing: Standing,
     ability: Ability,
@@ -185,9 +185,11 @@ impl Fleet {
     pub(super) fn refresh(&mut self, key: u32, around: &mut Surroundings<'_>) {
         let mut flipped = 0_u8;
         self.touches += 1;
+        let worker = self.get(key).filter(|w| w.alive());
+        let standing = worker.map_or(Standing::Out, |w| if w.barred() { Standing::Barred } else { Standing::In });
         for task in 0..TaskType::ALL.len() {
             let before = self.desperate(task);
-            self.count(key, task);
+            self.count(key, task, standing);
             if before != self.desperate(task) {
                 flipped |= 1 << task;
             }
@@ -205,21 +207,21 @@ impl Fleet {
         }
     }
 
-    /// Puts a worker into the counts of a task, in place of what was counted of it before.
-    fn count(&mut self, key: u32, task: usize) {
+    /// Puts a worker of this standing into the counts of a task, in place of what was counted of it before.
+    fn count(&mut self, key: u32, task: usize, standing: Standing) {
         let worker = self.workers.get(key as usize).and_then(Option::as_deref);
         let mut new = match worker {
-            Some(w) if w.can(task) && w.alive() => Counted {
-                standing: if w.barred() { Standing::Barred } else { Standing::In },
-                ability: w.abilities[task],
-                rate: 1.0 / w.costs[task].unit(),
-                stale: false,
-            },
+            Some(w) if w.can(task) && standing != Standing::Out => {
+                Counted { standing, ability: w.abilities[task], rate: 1.0 / w.costs[task].unit(), stale: false }
+            }
             _ => Counted::default(),
         };
         let Some(slot) = self.counted.get_mut(key as usize) else { return };
         new.stale = slot[task].stale;
         let old = std::mem::replace(&mut slot[task], new);
+        if old == new {
+            return; // as with most tasks after most changes
+        }
         let view = &mut self.tasks[task];
         for (counted, sign) in [(old, -1), (new, 1)] {
             let Some(tier) = tier_of(counted.ability) else { continue };

@@ -51,6 +51,12 @@ impl Time {
     pub fn plus_secs(self, seconds: f64) -> Self {
         Self(self.0.saturating_add((seconds * 1e9) as u64))
     }
+
+    /// This instant less `seconds`, not before the start; a number that is not a time counts as zero.
+    #[must_use]
+    pub fn minus_secs(self, seconds: f64) -> Self {
+        Self(self.0.saturating_sub((seconds * 1e9) as u64))
+    }
 }
 
 impl Add<Duration> for Time {

@@ -1,7 +1,7 @@
 //! Turns answers into HTTP: the one place where a [`Problem`] becomes a response.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -51,7 +51,7 @@ pub(crate) fn problem<B: From<Bytes>>(p: &Problem) -> Response<B> {
 /// Names the request in the answer's header, unless the caller's own header stands there already.
 pub(super) fn insert_request_id<B>(response: &mut Response<B>, id: &RequestId) {
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(HeaderName::from_static(routes::X_REQUEST_ID), value);
+        response.headers_mut().insert(routes::X_REQUEST_ID, value);
     }
 }
 

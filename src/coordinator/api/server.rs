@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::reply::problem;
 use super::repoll::Repolled;
+use super::seldom::Seldom;
 use super::timer::OneTimer;
 use super::{ResponseBody, answer, router};
 use crate::config::CoordinatorConfig;
@@ -79,10 +80,11 @@ async fn connection(stream: TcpStream, app: Arc<App>, router: Router, stop: Canc
         .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
+    let stopped = Seldom::new(stop.cancelled());
     let ended = tokio::select! {
         biased;
         ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = stopped => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

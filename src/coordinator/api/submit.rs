@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{HeaderValue, LOCATION};
+use axum::http::header::{HeaderName, HeaderValue, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -156,7 +156,7 @@ pub(super) fn submission(
     named: Option<&RequestId>,
     recall: Recall,
 ) -> Result<Submission, Problem> {
-    let header = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("(not text)"));
+    let header = |name: HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("(not text)"));
     let from_header = header(routes::X_AIQ_PRIORITY).map(str::parse).transpose()?;
     let left = header(routes::X_AIQ_DEADLINE_MS).map(deadline_header).transpose()?;
     let asked = request.timeout_ms;

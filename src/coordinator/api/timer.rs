@@ -12,14 +12,33 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+use super::seldom::Seldom;
+
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct OneTimer(Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>);
+pub(super) struct OneTimer(Arc<Mutex<Set>>);
+
+/// The runtime's timer.
+#[derive(Debug)]
+struct Set {
+    timer: Seldom<tokio::time::Sleep>,
+    /// When it goes off.
+    at: Instant,
+}
 
 impl OneTimer {
     /// A timer for a connection whose time-outs are about this long.
     pub(super) fn new(usual: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Box::pin(tokio::time::sleep(usual)))))
+        let at = Instant::now() + usual;
+        let timer = Seldom::new(tokio::time::sleep_until(at.into()));
+        Self(Arc::new(Mutex::new(Set { timer, at })))
+    }
+}
+
+impl Set {
+    fn set(&mut self, at: Instant) {
+        self.timer.get_mut().reset(at.into());
+        self.at = at;
     }
 }
 
@@ -45,17 +64,16 @@ impl Future for Until {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut timer = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let deadline = tokio::time::Instant::from_std(self.deadline);
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
+        let mut set = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if set.at > self.deadline {
+            set.set(self.deadline);
         }
         loop {
-            std::task::ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
+            std::task::ready!(Pin::new(&mut set.timer).poll(cx));
+            if set.at >= self.deadline {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(deadline);
+            set.set(self.deadline);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::Core;
-use super::request::{Ended, Keep, Waiters};
+use super::request::{Ended, Keep, Waiters, Work};
 use super::submit::now_or_spawned;
 use crate::coordinator::dispatch::Reply;
 use crate::coordinator::store::{Finished, Outcome};
@@ -14,8 +14,8 @@ use crate::scheduler::{Answer, AttemptId, TicketId, Verdict};
 use crate::telemetry::{TaskRecord, task_finished};
 
 impl Core {
-    /// Answers a request that has ended.
-    pub(super) fn finish(self: &Arc<Self>, ended: Ended) {
+    /// Answers a request that has ended, now.
+    pub(super) fn finish(self: &Arc<Self>, ended: Ended, now: SystemTime) {
         let Ended { answer, work, reply, waiters, keep } = ended;
         let reply = reply.map(|(number, reply)| (AttemptId { ticket: answer.ticket, number }, reply));
         let outcome: Outcome = match (answer.verdict, reply) {
@@ -45,7 +45,7 @@ impl Core {
             (Verdict::Success { .. } | Verdict::Rejected { .. }, _) => Err(internal(&"the worker's answer was lost")),
         };
         let outcome = outcome.map_err(|p| p.for_request(Some(&work.id)).with_attempts(answer.attempts.clone()));
-        self.report(&answer, &work, outcome.as_ref().err().map(|p| p.code));
+        self.report(now, &answer, &work, outcome.as_ref().err().map(|p| p.code));
         let outcome = Arc::new(outcome);
         match keep {
             Keep::Nothing => {
@@ -85,14 +85,14 @@ impl Core {
     }
 
     /// The task log and the event stream.
-    fn report(&self, answer: &Answer, work: &super::request::Work, failed: Option<ProblemCode>) {
+    fn report(&self, at: SystemTime, answer: &Answer, work: &Work, failed: Option<ProblemCode>) {
         let latency = answer.latency.as_secs_f64();
         let queue_time = answer.queue_time.as_secs_f64();
         let last = answer.attempts.last();
         // What was refused at the door was never a task.
         if !super::apply::is_refusal(answer) {
             task_finished(TaskRecord {
-                at: SystemTime::now(),
+                at,
                 request_id: work.id.clone(),
                 task: answer.task,
                 priority: answer.priority,

@@ -79,6 +79,6 @@ impl Core {
             self.drive(&mut state, now, Event::AttemptEnded { attempt, outcome, timing }, &mut ended);
         }
         drop(state);
-        self.finish_all(ended);
+        self.finish_all(&mut ended);
     }
 }

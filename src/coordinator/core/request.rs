@@ -104,7 +104,6 @@ pub(super) enum Keep {
 pub(super) struct Requests {
     by_ticket: ByNumber<TicketId, Request>,
     by_id: HashMap<RequestId, TicketId>,
-    last: u64,
 }
 
 impl Requests {
@@ -113,14 +112,11 @@ impl Requests {
     }
 
     /// Adds a request; one with a fingerprint can be found by its id.
-    pub(super) fn insert(&mut self, request: Request) -> TicketId {
-        self.last += 1;
-        let ticket = TicketId(self.last);
+    pub(super) fn insert(&mut self, ticket: TicketId, request: Request) {
         if request.fingerprint.is_some() {
             self.by_id.insert(request.work.id.clone(), ticket);
         }
         self.by_ticket.insert(ticket, request);
-        ticket
     }
 
     pub(super) fn get_mut(&mut self, ticket: TicketId) -> Option<&mut Request> {

@@ -13,13 +13,14 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::Core;
+use super::inbox::Coming;
 use super::request::{Phase, Request, Work};
 use crate::coordinator::store::{Fingerprint, Job, Lookup, Outcome, StoreError};
 use crate::protocol::{InferRequest, Priority, Problem, ProblemCode, RequestId, RunState, TaskType};
-use crate::scheduler::{Event, Submission as Offer, TicketId};
+use crate::scheduler::{Event, Submission as Offer, TicketId, Time};
 
 /// A request that was read and understood.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Submission {
     pub(crate) id: RequestId,
     pub(crate) task: TaskType,
@@ -66,6 +67,8 @@ impl Future for Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if !self.done {
+            // First, for a request that is in no table yet: who puts it there sees that it is not wanted.
+            self.outcome.close();
             self.core.leave(self.ticket);
         }
     }
@@ -102,10 +105,8 @@ impl Core {
         let waiter = |ticket| Waiter { outcome, ticket, core: Arc::clone(self), done: false };
         if s.fingerprint.is_none() {
             // Nobody can ask for it by its id: no other is like it, and no store has to be asked.
-            let mut state = self.lock();
-            let ticket = state.requests.insert(new_request(&s, Some(sender)));
-            let offer = self.offered(ticket, &s);
-            self.tell(state, offer);
+            let (ticket, budget) = (self.next_ticket(), s.budget);
+            self.inbox.put(Coming { ticket, request: new_request(s, Some(sender)), budget });
             return Ok(waiter(ticket));
         }
         Ok(match self.enter(&s, Some(sender))? {
@@ -146,7 +147,9 @@ impl Core {
             self.replayed.fetch_add(1, Ordering::Relaxed);
             return Ok(Entry::Joined(ticket));
         }
-        Ok(Entry::New(state.requests.insert(new_request(s, waiter))))
+        let ticket = self.next_ticket();
+        state.requests.insert(ticket, new_request(s.clone(), waiter));
+        Ok(Entry::New(ticket))
     }
 
     /// Sees a request through whose id may have been used before.
@@ -205,13 +208,20 @@ impl Core {
             return;
         }
         request.phase = Phase::Scheduled;
-        self.tell(state, self.offered(ticket, s));
+        let now = self.now();
+        let offered = self.offered(ticket, &request.work, s.budget, now);
+        self.tell_at(state, now, offered);
     }
 
-    fn offered(&self, ticket: TicketId, s: &Submission) -> Event {
-        let deadline = self.now() + s.budget.unwrap_or(self.config.scheduler.default_timeout);
-        let bytes = s.body.len() + std::mem::size_of::<Request>();
-        Event::Submitted(Offer { ticket, task: s.task, priority: s.priority, deadline, bytes })
+    /// What the scheduler is told of a request.
+    pub(super) fn offered(&self, ticket: TicketId, work: &Work, budget: Option<Duration>, now: Time) -> Event {
+        let deadline = now + budget.unwrap_or(self.config.scheduler.default_timeout);
+        let bytes = work.body.len() + std::mem::size_of::<Request>();
+        Event::Submitted(Offer { ticket, task: work.task, priority: work.priority, deadline, bytes })
+    }
+
+    fn next_ticket(&self) -> TicketId {
+        TicketId(self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// One client less wants it. The last one's leaving cancels it.
@@ -226,8 +236,8 @@ impl Core {
 }
 
 /// A request that has just come; without a waiter its client comes back for the outcome.
-fn new_request(s: &Submission, waiter: Option<oneshot::Sender<Arc<Outcome>>>) -> Request {
-    let work = Work { id: s.id.clone(), task: s.task, priority: s.priority, body: s.body.clone() };
+fn new_request(s: Submission, waiter: Option<oneshot::Sender<Arc<Outcome>>>) -> Request {
+    let work = Work { id: s.id, task: s.task, priority: s.priority, body: s.body };
     Request {
         work: Arc::new(work),
         phase: if s.fingerprint.is_some() { Phase::Checking } else { Phase::Scheduled },

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -111,11 +111,11 @@ impl Exchanges {
         let mut request = self.peer.request(Method::POST, routes::INFER, work.body.clone());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(HeaderName::from_static(routes::X_REQUEST_ID), id);
+        headers.insert(routes::X_REQUEST_ID, id);
         let left = HeaderValue::from((budget.as_millis() as u64).max(1));
-        headers.insert(HeaderName::from_static(routes::X_AIQ_DEADLINE_MS), left);
+        headers.insert(routes::X_AIQ_DEADLINE_MS, left);
         let priority = HeaderValue::from_static(work.priority.as_str());
-        headers.insert(HeaderName::from_static(routes::X_AIQ_PRIORITY), priority);
+        headers.insert(routes::X_AIQ_PRIORITY, priority);
         match self.exchange(request).await {
             Ok((status, body)) => Reply::read(status, &body, work.task),
             Err(e) => Reply::Lost(e.0),

@@ -31,7 +31,7 @@ impl Core {
         self.drive(&mut state, self.now(), Event::WorkerHeld { worker: key, hold }, &mut ended);
         let after = state.scheduler.worker(self.now(), key);
         drop(state);
-        self.finish_all(ended);
+        self.finish_all(&mut ended);
         let after = after.ok_or_else(|| unknown(id))?;
         Ok(WorkerActionReply {
             worker_id: id.clone(),
