@@ -52,9 +52,9 @@ impl Room {
 }
 
 /// A request's body, as the server has it or in axum's box.
-pub(super) trait RequestBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
+pub(super) trait RequestBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
 
-impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static> RequestBody for B {}
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestBody for B {}
 
 /// Bodies up to this size are copied out of what was read: where they wait, a buffer of eight KiB or more would wait
 /// with each of them.
@@ -83,29 +83,29 @@ async fn collect(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<
     })
 }
 
-/// Reads the body of a submission.
+/// Reads the body of a submission. Who is refused has yet to be rid of the rest: [`discard`].
 pub(super) async fn read_submission(
     room: &Room,
     headers: &HeaderMap,
-    body: impl RequestBody,
+    body: &mut impl RequestBody,
 ) -> Result<Bytes, Problem> {
     let length = content_length(headers);
     // What is over the limit is refused for that, and needs no room.
     let room = length.is_none_or(|l| l <= CoordinatorConfig::MAX_BODY_BYTES as u64).then(|| room.take(length));
-    match room.transpose() {
-        Ok(_held) => read(headers, body, CoordinatorConfig::MAX_BODY_BYTES).await,
+    let _held = room.transpose()?;
+    read(headers, body, CoordinatorConfig::MAX_BODY_BYTES).await
+}
+
+/// Reads and parses the JSON body of an operator's or worker's call.
+pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
+    let (parts, mut body) = request.into_parts();
+    match read(&parts.headers, &mut body, MAX_CONTROL_BYTES).await {
+        Ok(json) => serde_json::from_slice(&json).map_err(|e| Problem::from_json_error(&e)),
         Err(refused) => {
             discard(body);
             Err(refused)
         }
     }
-}
-
-/// Reads and parses the JSON body of an operator's or worker's call.
-pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
-    let (parts, body) = request.into_parts();
-    let body = read(&parts.headers, body, MAX_CONTROL_BYTES).await?;
-    serde_json::from_slice(&body).map_err(|e| Problem::from_json_error(&e))
 }
 
 /// Throws away what a client still sends after it was refused.
@@ -120,17 +120,15 @@ pub(super) fn discard(body: impl RequestBody) {
     });
 }
 
-async fn read(headers: &HeaderMap, body: impl RequestBody, most: usize) -> Result<Bytes, Problem> {
-    if let Err(refused) = check_headers(headers, most) {
-        discard(body);
-        return Err(refused);
-    }
+async fn read(headers: &HeaderMap, body: &mut impl RequestBody, most: usize) -> Result<Bytes, Problem> {
+    check_headers(headers, most)?;
     let mut collecting = std::pin::pin!(collect(Limited::new(body, most)));
     // A small body came with its head: no timer is needed to have it.
     let at_once = std::future::poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await;
     let collected = match at_once {
         Poll::Ready(collected) => Ok(collected),
-        Poll::Pending => tokio::time::timeout(CoordinatorConfig::BODY_TIMEOUT, collecting).await,
+        // In a box, so that a timer takes no place in the future of each request.
+        Poll::Pending => Box::pin(tokio::time::timeout(CoordinatorConfig::BODY_TIMEOUT, collecting)).await,
     };
     match collected {
         Ok(Ok(collected)) => Ok(collected),
@@ -217,15 +215,15 @@ mod tests {
         for (piece, pieces) in [(0, 1), (10, 1), (10, 3), (COPIED_BYTES + 1, 1), (COPIED_BYTES, 2)] {
             let text: Vec<u8> = (0..piece * pieces).map(|i| b'a' + (i % 23) as u8).collect();
             let chunks: Vec<_> = text.chunks(piece.max(1)).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect();
-            let body = Body::from_stream(futures_util::stream::iter(chunks));
-            assert_eq!(read(&HeaderMap::new(), body, 1 << 20).await.unwrap(), text, "{pieces} pieces of {piece}");
+            let mut body = Body::from_stream(futures_util::stream::iter(chunks));
+            assert_eq!(read(&HeaderMap::new(), &mut body, 1 << 20).await.unwrap(), text, "{pieces} pieces of {piece}");
         }
     }
 
     #[tokio::test]
     async fn a_body_without_a_length_is_cut_off_at_the_limit() {
         let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 16])));
-        let refused = read(&HeaderMap::new(), Body::from_stream(chunks), 1 << 20).await.unwrap_err();
+        let refused = read(&HeaderMap::new(), &mut Body::from_stream(chunks), 1 << 20).await.unwrap_err();
         assert_eq!(refused.code, ProblemCode::BodyTooLarge);
     }
 }

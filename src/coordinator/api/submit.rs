@@ -119,15 +119,26 @@ pub(super) enum Recall {
 async fn receive(
     app: &App,
     headers: &HeaderMap,
-    body: impl RequestBody,
+    mut body: impl RequestBody,
+    priority: Option<Priority>,
+    recall: Recall,
+) -> Result<Submission, Problem> {
+    let received = read_and_check(app, headers, &mut body, priority, recall).await;
+    if received.is_err() {
+        discard(body);
+    }
+    received
+}
+
+async fn read_and_check(
+    app: &App,
+    headers: &HeaderMap,
+    body: &mut impl RequestBody,
     priority: Option<Priority>,
     recall: Recall,
 ) -> Result<Submission, Problem> {
     // An overloaded coordinator says so before it reads, let alone parses, what it can't take.
-    if let Err(refused) = app.core.door() {
-        discard(body);
-        return Err(refused);
-    }
+    app.core.door()?;
     let body = read_submission(&app.room, headers, body).await?;
     let header_id = header_id(headers)?;
     let request = parse(&body).await.map_err(|p| p.for_request(header_id.as_ref()))?;

@@ -86,13 +86,19 @@ async fn receive(
     task: TaskType,
     request: Request<Body>,
 ) -> Result<(HeaderMap, V2Request, Vec<InferRequest>), Problem> {
-    let (Parts { headers, .. }, body) = request.into_parts();
-    if let Err(refused) = app.core.door() {
-        discard(body);
-        return Err(refused);
-    }
-    let body = read_submission(&app.room, &headers, body).await?;
-    let request: V2Request = serde_json::from_slice(&body).map_err(|e| Problem::from_json_error(&e))?;
+    let (Parts { headers, .. }, mut body) = request.into_parts();
+    let read = async {
+        app.core.door()?;
+        read_submission(&app.room, &headers, &mut body).await
+    };
+    let json = match read.await {
+        Ok(json) => json,
+        Err(refused) => {
+            discard(body);
+            return Err(refused);
+        }
+    };
+    let request: V2Request = serde_json::from_slice(&json).map_err(|e| Problem::from_json_error(&e))?;
     let items = request.requests(task)?;
     Ok((headers, request, items))
 }
