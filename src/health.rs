@@ -15,7 +15,7 @@ use crate::protocol::{Problem, routes};
 /// # Errors
 /// Where nobody answers.
 pub async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
-    let config = ClientConfig { timeout: args.timeout.0, ..ClientConfig::new(args.url) };
+    let config = ClientConfig { timeout: args.timeout.0, ..ClientConfig::new(args.who.unwrap_or(args.url)) };
     let client = Client::try_new(&config)?;
     let mut answer = client.send(Method::GET, routes::READYZ, None).await?;
     // Whoever speaks the base contract alone has no such route, and says how it is under another.

@@ -5,6 +5,9 @@ mod input;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
 
 use crate::cli::InferArgs;
 use crate::client::{Client, ClientConfig, ClientError};
@@ -19,13 +22,13 @@ pub async fn run(args: InferArgs) -> anyhow::Result<ExitCode> {
     let mut request = input::request(&args.task)?;
     request.options.top_k = Some(args.top_k);
     request.priority = Some(args.priority);
-    request.timeout_ms = Some(budget_ms(args.timeout));
+    request.timeout_ms = Some(budget_ms(args.timeout)?);
     request.validate()?;
     let client = Client::try_new(&ClientConfig {
         url: args.target.url.clone(),
         token: Access::for_tool(args.target.token_file.as_deref(), &[Scope::Submit])?,
         // The coordinator keeps the budget; this only ends a wait for one that does not answer.
-        timeout: args.timeout.0 + std::time::Duration::from_secs(5),
+        timeout: args.timeout.0 + Duration::from_secs(5),
     })?;
     let mut out = std::io::stdout().lock();
     match client.infer(&request).await {
@@ -47,6 +50,8 @@ pub async fn run(args: InferArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn budget_ms(timeout: Span) -> u64 {
-    (timeout.0.as_millis() as u64).clamp(1, InferRequest::MAX_TIMEOUT_MS)
+fn budget_ms(timeout: Span) -> anyhow::Result<u64> {
+    let (ms, most) = (timeout.0.as_millis() as u64, InferRequest::MAX_TIMEOUT_MS);
+    let right = || format!("--timeout is {timeout}; it must be 1ms to {}", Span(Duration::from_millis(most)));
+    (1..=most).contains(&ms).then_some(ms).with_context(right)
 }

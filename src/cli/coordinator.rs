@@ -21,7 +21,7 @@ pub struct CoordinatorArgs {
     #[arg(long, env = "AIQ_HOST", value_name = "IP")]
     pub host: Option<IpAddr>,
     /// Port to listen on; 0 takes a free one and prints it [default: 8000]
-    #[arg(long, env = "AIQ_PORT", value_name = "PORT")]
+    #[arg(short, long, env = "AIQ_PORT", value_name = "PORT")]
     pub port: Option<u16>,
     /// A worker that does not register itself (may be given several times)
     #[arg(long = "worker", env = "AIQ_WORKERS", value_name = "URL", value_delimiter = ',')]

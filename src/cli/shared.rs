@@ -52,14 +52,14 @@ pub struct TokenArgs {
     pub insecure: Option<bool>,
 }
 
-/// Which coordinator a tool talks to.
+/// Which coordinator a tool talks to. People put this last, also behind a command of a command: hence `global`.
 #[derive(Clone, Debug, Args)]
 pub struct TargetArgs {
     /// The coordinator
-    #[arg(long, env = "AIQ_URL", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    #[arg(long, global = true, env = "AIQ_URL", default_value = "http://127.0.0.1:8000", value_name = "URL")]
     pub url: String,
     /// File with the access token (its first line, or the best of `SCOPE TOKEN` lines); or AIQ_TOKEN
-    #[arg(long, env = "AIQ_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "AIQ_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 

@@ -65,7 +65,7 @@ pub struct WorkerArgs {
     #[arg(long, env = "AIQ_HOST", value_name = "IP")]
     pub host: Option<IpAddr>,
     /// Port to listen on; 0 takes a free one [default: 8001]
-    #[arg(long, env = "PORT", value_name = "PORT")]
+    #[arg(short, long, env = "PORT", value_name = "PORT")]
     pub port: Option<u16>,
     /// The coordinator to register with [default: http://127.0.0.1:8000]
     #[arg(long, env = "AIQ_COORDINATOR", value_name = "URL")]

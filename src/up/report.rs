@@ -32,14 +32,16 @@ pub(super) fn ready(args: &UpArgs, url: &str, workers: &[WorkerDetail], took: Du
         out,
         "  curl -s {url}/infer -H 'content-type: application/json' \\\n       -d '{{\"task_type\": \"text_classification\", \"data\": \"I love this product!\"}}'"
     );
-    for (command, what) in [
+    let tries = [
         ("infer image sample:cat", "what does the picture show?"),
         ("infer search \"a cat\"", "which picture fits these words?"),
         ("monitor", "watch the fleet, kill and revive workers"),
         ("load --pattern burst", "send it a burst of traffic"),
-    ] {
-        let line = format!("aiq {command}{at}");
-        let _ = writeln!(out, "  {line:<38} # {what}");
+    ]
+    .map(|(command, what)| (format!("aiq {command}{at}"), what));
+    let width = tries.iter().map(|(line, _)| line.len()).max().unwrap_or_default().max(38);
+    for (line, what) in tries {
+        let _ = writeln!(out, "  {line:<width$} # {what}");
     }
     out.push_str("\nCtrl-C stops the fleet.\n");
     out
@@ -66,4 +68,38 @@ fn models(worker: &WorkerDetail) -> String {
         }
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command, InferTask};
+
+    #[test]
+    fn what_it_says_to_try_can_be_tried() {
+        let Command::Up(args) = Cli::parse_from(["aiq", "up", "-p", "0"]).command else { panic!() };
+        let url = "http://127.0.0.1:39495";
+        let report = ready(&args, url, &[], Duration::ZERO);
+        let mut tried = Vec::new();
+        for line in report.lines().filter_map(|line| line.strip_prefix("  aiq ")) {
+            let (command, _) = line.split_once(" # ").unwrap();
+            // As a shell would take it apart: what is between quotes is one word.
+            let words = command
+                .split('"')
+                .enumerate()
+                .flat_map(|(i, part)| if i % 2 == 1 { vec![part] } else { part.split_whitespace().collect() });
+            tried.push(Cli::try_parse_from(["aiq"].into_iter().chain(words)).unwrap().command);
+        }
+        let urls = tried.iter().map(|command| match command {
+            Command::Infer(args) => &args.target.url,
+            Command::Monitor(args) => &args.target.url,
+            Command::Load(args) => &args.target.url,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(urls.collect::<Vec<_>>(), [url; 4]);
+        let Command::Infer(search) = &tried[1] else { panic!() };
+        assert!(matches!(&search.task, InferTask::Search { query, .. } if query == "a cat"));
+    }
 }

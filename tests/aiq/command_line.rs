@@ -48,7 +48,10 @@ fn what_can_not_be_done_is_said_in_a_line() {
         (&["infer", "--url", "http://127.0.0.1:9", "text", "hello"], "aiq up"),
         (&["infer", "image", "no-such-picture.jpg"], "no-such-picture.jpg"),
         (&["infer", "text", "  "], "empty"),
+        (&["infer", "text", "hello", "--timeout", "0s"], "1ms to 10m"),
+        (&["infer", "search", "a cat", "--url", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
         (&["health", "http://127.0.0.1:9"], "can't reach"),
+        (&["health", "--url", "http://127.0.0.1:9"], "can't reach"),
     ] {
         let (code, out, err) = run(args);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{args:?}: {err}");

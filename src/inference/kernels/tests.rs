@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// One for each instruction set and number of threads.
-fn computes() -> Vec<Compute> {
+pub(super) fn computes() -> Vec<Compute> {
     Isa::available()
         .into_iter()
         .flat_map(|isa| [1, 3].map(|threads| Compute { pool: Pool::new(threads), isa }))
@@ -16,7 +16,7 @@ fn computes() -> Vec<Compute> {
 }
 
 /// Numbers from a small generator (xorshift), between -1 and 1.
-fn noise(seed: u64, count: usize) -> Vec<f32> {
+pub(super) fn noise(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..count)
         .map(|_| {

@@ -4,28 +4,7 @@ use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 
 use super::*;
-use crate::inference::kernels::Pool;
-
-/// One for each instruction set and number of threads.
-fn computes() -> Vec<Compute> {
-    Isa::available()
-        .into_iter()
-        .flat_map(|isa| [1, 3].map(|threads| Compute { pool: Pool::new(threads), isa }))
-        .collect()
-}
-
-/// Numbers from a small generator (xorshift), between -1 and 1.
-fn noise(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..count)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect()
-}
+use crate::inference::kernels::tests::{computes, noise};
 
 fn run(layer: &LinearInt8, compute: &Compute, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
     let rows = x.len() / layer.inputs;
