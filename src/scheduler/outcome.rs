@@ -89,7 +89,7 @@ impl Scheduler {
         out: &mut Vec<Action>,
     ) {
         let now = self.now;
-        let seconds = now.secs_since(r.started);
+        let seconds = now.since(r.started).as_secs_f64();
         let t = &mut self.tickets[slot];
         let task = t.task.index();
         let figures = &mut self.stats.tasks[task];
