@@ -2,8 +2,9 @@
 //!
 //! The scheduler, the requests in flight and the fleet's members are one state behind one lock. A
 //! decision takes about a microsecond and nothing is ever awaited under the lock, so that a lock held
-//! briefly by whoever has news costs less than waking a task of its own for each piece of news. What
-//! can wait until the lock is free (writing answers, keeping outcomes, logs) is done after it.
+//! briefly by whoever has news costs less than waking a task of its own for each piece of news. Requests
+//! that nobody can ask for again come through the `inbox`, many under one lock. What can wait until the
+//! lock is free (writing answers, keeping outcomes, logs) is done after it.
 
 mod answer;
 mod apply;
