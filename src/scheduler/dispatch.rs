@@ -149,15 +149,15 @@ impl Scheduler {
         self.send(slot, worker, kind, extra, out);
     }
 
-    /// When an attempt that this worker was given at `started`, behind so many seconds of work, is late enough for a
-    /// second one. Of a task of which too little is known, it is when the time that the worker says has passed, and the
-    /// time that the slowest of the other tasks is given. Where nothing is known, it is when to ask again.
-    fn late_from(&mut self, task: usize, worker: u32, behind: impl Fn(&Worker) -> f64, started: Time) -> Time {
+    /// When an attempt that this worker was given at `started`, with `ahead` seconds of work before it, is late enough for
+    /// a second one. Of a task of which too little is known, it is when the time that the worker says has passed, and
+    /// the time that the slowest of the other tasks is given. Where nothing is known, it is when to ask again.
+    fn late_from(&mut self, task: usize, worker: u32, ahead: impl Fn(&Worker) -> f64, started: Time) -> Time {
         self.stats.tasks[task].refresh(self.now);
         let by_others = || {
             let worker = self.fleet.get(worker).filter(|w| w.costs[task].measured.is_some())?;
             Some(
-                TaskFigures::LATE * worker.predict_after(behind(worker), task)
+                TaskFigures::LATE * worker.predict_after(ahead(worker), task)
                     + self.stats.longest_hedge_after(&self.config)?,
             )
         };

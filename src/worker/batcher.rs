@@ -27,7 +27,7 @@ use queue::{Entry, Limits, Plan, Queue};
 /// A warm-up that takes less than this is measured several times: on a machine that has just started a fleet, what it
 /// takes once says little.
 const WARM_UP_BRIEF: Duration = Duration::from_millis(20);
-/// How often.
+/// How often, while no work waits.
 const WARM_UP_RUNS: usize = 4;
 
 /// A request for the model.
@@ -358,7 +358,9 @@ impl<B: Backend> Shared<B> {
         let mut took = if cold { run().and_then(|_| run()) } else { run() };
         // What else starts at the same moment makes a run longer, never shorter: of brief ones the quickest tells most.
         for _ in 1..WARM_UP_RUNS {
-            let Some(quickest) = took.filter(|took| *took < WARM_UP_BRIEF) else { break };
+            let Some(quickest) = took.filter(|took| *took < WARM_UP_BRIEF && self.lock().queue.len() == 0) else {
+                break;
+            };
             took = run().map(|again| again.min(quickest));
         }
         if let Some(took) = took {

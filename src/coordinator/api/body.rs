@@ -83,7 +83,7 @@ async fn collect(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<
     })
 }
 
-/// Reads the body of a submission. Who is refused has yet to be rid of the rest: [`discard`].
+/// Reads the body of a submission. Where it is refused, the rest is still to come: [`or_discard`].
 pub(super) async fn read_submission(
     room: &Room,
     headers: &HeaderMap,
@@ -99,13 +99,16 @@ pub(super) async fn read_submission(
 /// Reads and parses the JSON body of an operator's or worker's call.
 pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
     let (parts, mut body) = request.into_parts();
-    match read(&parts.headers, &mut body, MAX_CONTROL_BYTES).await {
-        Ok(json) => serde_json::from_slice(&json).map_err(|e| Problem::from_json_error(&e)),
-        Err(refused) => {
-            discard(body);
-            Err(refused)
-        }
+    let json = or_discard(read(&parts.headers, &mut body, MAX_CONTROL_BYTES).await, body)?;
+    serde_json::from_slice(&json).map_err(|e| Problem::from_json_error(&e))
+}
+
+/// What came of a body; where it was refused, what its client still sends is thrown away.
+pub(super) fn or_discard<T>(result: Result<T, Problem>, body: impl RequestBody) -> Result<T, Problem> {
+    if result.is_err() {
+        discard(body);
     }
+    result
 }
 
 /// Throws away what a client still sends after it was refused.

@@ -14,7 +14,7 @@ use futures_util::TryFutureExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::body::{RequestBody, discard, read_submission};
+use super::body::{RequestBody, or_discard, read_submission};
 use super::reply::{Answer, insert_request_id, json, json_bytes, problem};
 use crate::coordinator::app::App;
 use crate::coordinator::core::{Submission, fingerprint};
@@ -123,11 +123,7 @@ async fn receive(
     priority: Option<Priority>,
     recall: Recall,
 ) -> Result<Submission, Problem> {
-    let received = read_and_check(app, headers, &mut body, priority, recall).await;
-    if received.is_err() {
-        discard(body);
-    }
-    received
+    or_discard(read_and_check(app, headers, &mut body, priority, recall).await, body)
 }
 
 async fn read_and_check(

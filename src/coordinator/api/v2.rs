@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::body::{discard, read_submission};
+use super::body::{or_discard, read_submission};
 use super::reply::{Answer, json as json_reply};
 use super::stats::ready;
 use super::submit::{Recall, noted, submission};
@@ -91,13 +91,7 @@ async fn receive(
         app.core.door()?;
         read_submission(&app.room, &headers, &mut body).await
     };
-    let json = match read.await {
-        Ok(json) => json,
-        Err(refused) => {
-            discard(body);
-            return Err(refused);
-        }
-    };
+    let json = or_discard(read.await, body)?;
     let request: V2Request = serde_json::from_slice(&json).map_err(|e| Problem::from_json_error(&e))?;
     let items = request.requests(task)?;
     Ok((headers, request, items))

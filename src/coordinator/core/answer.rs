@@ -124,7 +124,7 @@ impl Core {
     fn detail(&self, answer: &Answer, code: ProblemCode, last: Option<&Reply>) -> String {
         let task: TaskType = answer.task;
         let waited = answer.latency.as_secs_f64();
-        let tried = match answer.attempts.len() {
+        let tried = || match answer.attempts.len() {
             1 => "1 attempt".to_owned(),
             n => format!("{n} attempts"),
         };
@@ -132,7 +132,7 @@ impl Core {
             ProblemCode::NoWorker if answer.attempts.is_empty() => {
                 format!("no worker can serve {task} now; GET /workers shows what each one does")
             }
-            ProblemCode::NoWorker => format!("no worker can serve {task} any more, after {tried}"),
+            ProblemCode::NoWorker => format!("no worker can serve {task} any more, after {}", tried()),
             ProblemCode::QueueFull => {
                 let most = self.config.scheduler.queue_capacity;
                 format!("the queue is full ({most} requests or {} MiB)", self.config.scheduler.queue_bytes >> 20)
@@ -141,17 +141,17 @@ impl Core {
                 "it would not be done within its time budget: too much is queued before it".to_owned()
             }
             ProblemCode::DeadlineExceeded => {
-                format!("it was not done within its time budget, after {waited:.3} s and {tried}")
+                format!("it was not done within its time budget, after {waited:.3} s and {}", tried())
             }
             ProblemCode::Cancelled => "the client withdrew it, or went away".to_owned(),
             ProblemCode::AttemptsSpent => match (answer.attempts.last(), last) {
                 (Some(attempt), Some(reply)) => {
-                    format!("{tried} failed; the last one on {}: {}", attempt.worker, reply.reason())
+                    format!("{} failed; the last one on {}: {}", tried(), attempt.worker, reply.reason())
                 }
-                (Some(attempt), None) => format!("{tried} failed; the last one on {}", attempt.worker),
-                _ => format!("{tried} failed"),
+                (Some(attempt), None) => format!("{} failed; the last one on {}", tried(), attempt.worker),
+                _ => format!("{} failed", tried()),
             },
-            _ => format!("after {waited:.3} s and {tried}"),
+            _ => format!("after {waited:.3} s and {}", tried()),
         }
     }
 }

@@ -312,7 +312,7 @@ fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let degraded: u64 = record.workers.values().map(|w| w.degraded).sum();
     if degraded > 0 {
         let text = format!(
-            "{} of {} answers came from models that stand in for the full-size ones (degraded): those are slower and better.",
+            "{} of {} answers came from models that stand in for the full-size ones (degraded), which are slower and better.",
             degraded, record.all.counts.ok
         );
         warn(false, "degraded", text);

@@ -126,8 +126,8 @@ impl<B: Backend> Stream<B> {
         Ok(())
     }
 
-    /// Where a crowd is on its way, this thread would wake up for the first few and keep the coordinator, which may be on the same
-    /// processor, from sending the others. One that comes alone is taken at once.
+    /// Where a crowd is on its way, this thread would wake up for the first few and keep the coordinator, which may be on
+    /// the same processor, from sending the others. One that comes alone is taken at once.
     fn came_together(&mut self, requests: u32) {
         self.together += (f64::from(requests) - self.together) / 16.0;
         if self.together >= CROWD {
