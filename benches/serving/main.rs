@@ -2,7 +2,7 @@
 //! it, and the peers in the same run: HAProxy before three bare servers, and mosec.
 //!
 //! `just bench-serving` makes the environment for mosec and runs this; wrk and HAProxy come from the
-//! system's packages, and what is missing is left out and said. Each round runs every server once, so
+//! system's packages, and what is missing is left out and said. All of them are in a network of their own ([`network`]). Each round runs every server once, so
 //! that a busy machine treats all alike; the figures are medians over the rounds. Quote ratios from
 //! one run, not absolute figures.
 //!
@@ -20,6 +20,7 @@
 )]
 
 mod bare;
+mod network;
 mod server;
 mod wrk;
 
@@ -31,8 +32,8 @@ use serde_json::json;
 use crate::server::{Kind, Server};
 use crate::wrk::Run;
 
-/// Connections of the closed-loop runs.
-const CONNECTIONS: [u32; 4] = [1, 16, 64, 256];
+/// Connections of the closed-loop runs; the last is far more than any of the servers needs to be busy.
+const CONNECTIONS: [u32; 5] = [1, 16, 64, 256, 2000];
 
 struct Options {
     rounds: usize,
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         bare::run(port);
         return ExitCode::SUCCESS;
     }
+    network::enter();
     let options = options();
     if !wrk::installed() {
         eprintln!("wrk is not installed; on Debian: apt-get install wrk haproxy");

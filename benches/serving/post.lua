@@ -13,6 +13,6 @@ function request()
 end
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format("figures %d %d %.1f %.1f %d\n", summary.requests, summary.duration,
+  io.write(string.format("figures %d %d %.1f %.1f %d\n", summary.requests - e.status, summary.duration,
     latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
 end

@@ -73,16 +73,10 @@ impl Server {
     /// Loads it for so many seconds.
     pub(crate) fn load(&self, connections: u32, seconds: u32) -> Run {
         let before = self.cpu();
-        let (requests, took, p50, p99, errors) =
+        let (answers, took, p50, p99, errors) =
             wrk::run(&format!("http://127.0.0.1:{}", self.port), connections, seconds);
         let cpu = self.cpu() - before;
-        Run {
-            rate: requests / took,
-            p50_ms: p50 / 1e3,
-            p99_ms: p99 / 1e3,
-            cpu_us: cpu * 1e6 / requests.max(1.0),
-            errors,
-        }
+        Run { rate: answers / took, p50_ms: p50 / 1e3, p99_ms: p99 / 1e3, cpu_us: cpu * 1e6 / answers.max(1.0), errors }
     }
 
     fn start_fleet(&mut self, batch: bool) {

@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 /// What one run measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    /// Answers a second.
+    /// Right answers a second.
     pub(crate) rate: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
-    /// CPU of all of the server's processes for each answer.
+    /// CPU of all of the server's processes for each of them.
     pub(crate) cpu_us: f64,
     /// Answers that were none, and broken connections.
     pub(crate) errors: u64,
@@ -45,7 +45,7 @@ pub(crate) fn installed() -> bool {
     Command::new("wrk").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-/// Closed loop for so many seconds; requests, seconds, p50 and p99 in µs, errors.
+/// Closed loop for so many seconds; right answers, seconds, p50 and p99 in µs, errors.
 pub(crate) fn run(url: &str, connections: u32, seconds: u32) -> (f64, f64, f64, f64, u64) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/serving/post.lua");
     let output = Command::new("wrk")
