@@ -10,6 +10,7 @@
 
 mod event;
 mod faults;
+pub(crate) mod json;
 mod membership;
 mod problem;
 mod request_id;

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::LevelFilter;
@@ -23,6 +22,7 @@ use tracing_subscriber::{Layer, filter};
 use self::gathered::{Gathered, Record, Writing};
 use crate::cli::LogLevel;
 use crate::config::LogConfig;
+use crate::protocol::json::{self, key};
 use crate::protocol::{AttemptOutcome, Priority, ProblemCode, RequestId, TaskType, WorkerId};
 
 /// Where finished tasks are written, in the process that finishes them. They are too many for a
@@ -94,20 +94,17 @@ pub enum TaskLog {
 }
 
 /// One finished task, and a line of the task log: `{"timestamp":"2026-01-31T12:00:00.123456Z","request_id":…}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct TaskRecord {
-    /// When it finished.
-    #[serde(rename = "timestamp", serialize_with = "rfc3339")]
+    /// When it finished; `timestamp` in the line.
     pub at: SystemTime,
     /// Its id.
     pub request_id: RequestId,
-    /// What it was.
-    #[serde(rename = "task_type")]
+    /// What it was; `task_type`.
     pub task: TaskType,
     /// How urgent.
     pub priority: Priority,
-    /// Who answered, or tried last.
-    #[serde(rename = "worker_id")]
+    /// Who answered, or tried last; `worker_id`.
     pub worker: Option<WorkerId>,
     /// Seconds since it was accepted.
     pub latency: f64,
@@ -116,10 +113,8 @@ pub struct TaskRecord {
     /// Attempts beyond the first.
     pub retry_count: u32,
     /// The problem's code where it failed; `success` in the line where it did not.
-    #[serde(serialize_with = "code_or_success")]
     pub outcome: Option<ProblemCode>,
-    /// How the last attempt ended, where there was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How the last attempt ended; not in the line where there was none.
     pub last_attempt: Option<AttemptOutcome>,
 }
 
@@ -132,26 +127,35 @@ pub fn task_finished(record: TaskRecord) {
 
 impl Record for TaskRecord {
     fn write(&self, lines: &mut Vec<u8>) {
-        // Ids, names and numbers: there is nothing in a record that could not be written.
-        if serde_json::to_writer(&mut *lines, self).is_ok() {
-            lines.push(b'\n');
+        json::put(lines, "{\"timestamp\":");
+        json::put_plain(lines, humantime::format_rfc3339_micros(self.at));
+        json::put(lines, key!("request_id"));
+        json::put_text(lines, self.request_id.as_str());
+        json::put(lines, key!("task_type"));
+        json::put_name(lines, self.task.as_str());
+        json::put(lines, key!("priority"));
+        json::put_name(lines, self.priority.as_str());
+        json::put(lines, key!("worker_id"));
+        match &self.worker {
+            Some(worker) => json::put_name(lines, worker.as_str()),
+            None => json::put(lines, "null"),
         }
-    }
-}
-
-fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_micros(*at))
-}
-
-#[expect(
-    clippy::ref_option,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde gives what it serializes by reference"
-)]
-fn code_or_success<S: Serializer>(outcome: &Option<ProblemCode>, serializer: S) -> Result<S::Ok, S::Error> {
-    match outcome {
-        Some(code) => code.serialize(serializer),
-        None => serializer.serialize_str("success"),
+        json::put(lines, key!("latency"));
+        json::put_value(lines, &self.latency);
+        json::put(lines, key!("queue_time"));
+        json::put_value(lines, &self.queue_time);
+        json::put(lines, key!("retry_count"));
+        json::put_value(lines, &self.retry_count);
+        json::put(lines, key!("outcome"));
+        match &self.outcome {
+            Some(code) => json::put_value(lines, code),
+            None => json::put_name(lines, "success"),
+        }
+        if let Some(outcome) = self.last_attempt {
+            json::put(lines, key!("last_attempt"));
+            json::put_name(lines, outcome.as_str());
+        }
+        json::put(lines, "}\n");
     }
 }
 

@@ -16,6 +16,7 @@ mod body;
 mod docs;
 mod events;
 mod guard;
+mod head;
 mod openapi;
 mod reply;
 mod repoll;

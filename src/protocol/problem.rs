@@ -178,7 +178,8 @@ impl Problem {
     /// The body's media type.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
 
-    /// A problem with this code and explanation.
+    /// A problem with this code and explanation. What leads here stands apart from what every request runs through.
+    #[cold]
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:aiq:problem:{}", code.as_str()),

@@ -5,6 +5,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::json::{self, key};
 use super::{RequestId, TaskType, WorkerId};
 
 /// Where a model's weights came from.
@@ -117,6 +118,21 @@ pub enum AttemptOutcome {
     Cancelled,
 }
 
+impl AttemptOutcome {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::ConnectionLost => "connection_lost",
+            Self::Timeout => "timeout",
+            Self::Busy => "busy",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// One attempt at a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
@@ -165,7 +181,7 @@ pub struct Answered<'a> {
 }
 
 /// What an [`InferResponse`] says beside its result.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct AnswerTiming<'a> {
     /// See [`InferResponse`], as the others.
     pub latency: f64,
@@ -183,20 +199,38 @@ pub struct AnswerTiming<'a> {
 
 impl Answered<'_> {
     /// The JSON of the [`InferResponse`].
-    ///
-    /// # Errors
-    /// Where a number is none that JSON has.
-    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(self.result.len() + 320);
-        out.extend_from_slice(b"{\"request_id\":");
-        serde_json::to_writer(&mut out, self.request_id)?;
-        out.extend_from_slice(b",\"result\":");
-        out.extend_from_slice(self.result);
-        let rest = out.len();
-        serde_json::to_writer(&mut out, &self.timing)?;
-        // The rest is an object of its own: it goes on where this one has got to.
-        out[rest] = b',';
-        Ok(out)
+    pub fn to_json(&self) -> Vec<u8> {
+        let Self { request_id, result, timing } = self;
+        let mut out = Vec::with_capacity(result.len() + 320);
+        json::put(&mut out, "{\"request_id\":");
+        json::put_text(&mut out, request_id.as_str());
+        json::put(&mut out, key!("result"));
+        out.extend_from_slice(result);
+        json::put(&mut out, key!("latency"));
+        json::put_value(&mut out, &timing.latency);
+        json::put(&mut out, key!("retry_count"));
+        json::put_value(&mut out, &timing.retry_count);
+        json::put(&mut out, key!("queue_time"));
+        json::put_value(&mut out, &timing.queue_time);
+        json::put(&mut out, key!("inference_time"));
+        json::put_value(&mut out, &timing.inference_time);
+        json::put(&mut out, key!("batch_size"));
+        json::put_value(&mut out, &timing.batch_size);
+        json::put(&mut out, key!("attempts"));
+        let mut before = "[";
+        for Attempt { worker, outcome, seconds } in timing.attempts {
+            json::put(&mut out, before);
+            json::put(&mut out, "{\"worker\":");
+            json::put_name(&mut out, worker.as_str());
+            json::put(&mut out, key!("outcome"));
+            json::put_name(&mut out, outcome.as_str());
+            json::put(&mut out, key!("seconds"));
+            json::put_value(&mut out, seconds);
+            json::put(&mut out, "}");
+            before = ",";
+        }
+        json::put(&mut out, if timing.attempts.is_empty() { "[]}" } else { "]}" });
+        out
     }
 }
 
@@ -219,28 +253,40 @@ mod tests {
     fn an_answer_that_was_written_in_parts_is_the_same() {
         let text = r#"{"prediction":"a","confidence":0.5,"worker_id":"w","task_type":"text_classification",
             "model_info":"m","scores":{},"degraded":false,"model":{"id":"m","source":"embedded"}}"#;
-        let attempt = Attempt { worker: "w".parse().unwrap(), outcome: AttemptOutcome::Success, seconds: 0.25 };
-        let whole = InferResponse {
+        let attempt = |outcome| Attempt { worker: "w".parse().unwrap(), outcome, seconds: 0.25 };
+        let mut whole = InferResponse {
             request_id: r#"a"b"#.parse().unwrap(),
             result: serde_json::from_str(text).unwrap(),
-            latency: 0.5,
+            latency: 4.5e-7,
             retry_count: 1,
             queue_time: 0.125,
             inference_time: 0.25,
             batch_size: 3,
-            attempts: vec![attempt],
-        };
-        let timing = AnswerTiming {
-            latency: 0.5,
-            retry_count: 1,
-            queue_time: 0.125,
-            inference_time: 0.25,
-            batch_size: 3,
-            attempts: &whole.attempts,
+            attempts: Vec::new(),
         };
         let result = serde_json::to_vec(&whole.result).unwrap();
-        let parts = Answered { request_id: &whole.request_id, result: &result, timing };
-        assert_eq!(parts.to_json().unwrap(), serde_json::to_vec(&whole).unwrap());
+        let every = [
+            AttemptOutcome::Success,
+            AttemptOutcome::Failed,
+            AttemptOutcome::ConnectionLost,
+            AttemptOutcome::Timeout,
+            AttemptOutcome::Busy,
+            AttemptOutcome::Rejected,
+            AttemptOutcome::Cancelled,
+        ];
+        for attempts in [&[][..], &every[..1], &every[..]] {
+            whole.attempts = attempts.iter().copied().map(attempt).collect();
+            let timing = AnswerTiming {
+                latency: 4.5e-7,
+                retry_count: 1,
+                queue_time: 0.125,
+                inference_time: 0.25,
+                batch_size: 3,
+                attempts: &whole.attempts,
+            };
+            let parts = Answered { request_id: &whole.request_id, result: &result, timing };
+            assert_eq!(parts.to_json(), serde_json::to_vec(&whole).unwrap());
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Problem, ProblemCode, RequestId};
+use super::{Problem, ProblemCode, RequestId, json};
 
 /// The kinds of work that aiq does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -216,7 +216,7 @@ impl InferRequest {
     /// [`ProblemCode::EmptyData`]; [`ProblemCode::BodyTooLarge`] for a text over
     /// [`Self::MAX_TEXT_BYTES`].
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let raw: RawInferRequest<'_> = serde_json::from_slice(body).map_err(|e| Problem::from_json_error(&e))?;
+        let raw: RawInferRequest<'_> = json::read(body).map_err(|e| Problem::from_json_error(&e))?;
         let request = Self {
             task_type: raw.task_type.parse().map_err(|p: Problem| p.for_request(raw.request_id.as_ref()))?,
             request_id: raw.request_id,

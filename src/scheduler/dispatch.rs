@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stats::TaskFigures;
-use super::ticket::{LANES, Phase, Running};
+use super::ticket::{LANES, Phase, Running, Ticket};
 use super::worker::{AttemptPlace, Worker};
 use super::{Action, AttemptId, Dispatch, DispatchKind, Scheduler, Time, WorkerKey};
 use crate::protocol::{ProblemCode, TaskType};
@@ -52,10 +52,20 @@ impl Scheduler {
     fn place_one(&mut self, task: usize, out: &mut Vec<Action>) -> bool {
         let mut choice = Choice::Wait(Time::NEVER);
         let mut wake = Time::NEVER;
+        let mut waits: Option<&Ticket> = None;
+        let one_tier = (0..2).any(|tier| self.fleet.best(task, tier, |_| true).is_none());
         let found = self.queue.find(task, |slot| {
+            let t = &self.tickets[slot];
+            // What was never tried waits at least as long as another one that came no later and has no more time, unless
+            // it is more patient in the choice between tiers.
+            let plain = one_tier && t.dispatched == 0;
+            if plain && waits.is_some_and(|other| other.arrival <= t.arrival && other.deadline <= t.deadline) {
+                return false;
+            }
             choice = self.choose(slot);
             if let Choice::Wait(until) = choice {
                 wake = wake.min(until);
+                waits = plain.then_some(t).or(waits);
             }
             !matches!(choice, Choice::Wait(_))
         });

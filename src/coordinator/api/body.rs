@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, HttpBody};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, Request};
+use axum::http::Request;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::head::Head;
 use crate::config::CoordinatorConfig;
 use crate::protocol::{Problem, ProblemCode};
 
@@ -86,20 +86,20 @@ async fn collect(body: impl HttpBody<Data = Bytes, Error = BoxError>) -> Result<
 /// Reads the body of a submission. Where it is refused, the rest is still to come: [`or_discard`].
 pub(super) async fn read_submission(
     room: &Room,
-    headers: &HeaderMap,
+    head: &Head<'_>,
     body: &mut impl RequestBody,
 ) -> Result<Bytes, Problem> {
-    let length = content_length(headers);
+    let length = head.content_length;
     // What is over the limit is refused for that, and needs no room.
     let room = length.is_none_or(|l| l <= CoordinatorConfig::MAX_BODY_BYTES as u64).then(|| room.take(length));
     let _held = room.transpose()?;
-    read(headers, body, CoordinatorConfig::MAX_BODY_BYTES).await
+    read(head, body, CoordinatorConfig::MAX_BODY_BYTES).await
 }
 
 /// Reads and parses the JSON body of an operator's or worker's call.
 pub(super) async fn read_json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
     let (parts, mut body) = request.into_parts();
-    let json = or_discard(read(&parts.headers, &mut body, MAX_CONTROL_BYTES).await, body)?;
+    let json = or_discard(read(&Head::of(&parts.headers), &mut body, MAX_CONTROL_BYTES).await, body)?;
     serde_json::from_slice(&json).map_err(|e| Problem::from_json_error(&e))
 }
 
@@ -123,8 +123,8 @@ pub(super) fn discard(body: impl RequestBody) {
     });
 }
 
-async fn read(headers: &HeaderMap, body: &mut impl RequestBody, most: usize) -> Result<Bytes, Problem> {
-    check_headers(headers, most)?;
+async fn read(head: &Head<'_>, body: &mut impl RequestBody, most: usize) -> Result<Bytes, Problem> {
+    check(head, most)?;
     let mut collecting = std::pin::pin!(collect(Limited::new(body, most)));
     // A small body came with its head: no timer is needed to have it.
     let at_once = std::future::poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await;
@@ -144,8 +144,8 @@ async fn read(headers: &HeaderMap, body: &mut impl RequestBody, most: usize) -> 
     }
 }
 
-fn check_headers(headers: &HeaderMap, most: usize) -> Result<(), Problem> {
-    if let Some(value) = headers.get(CONTENT_TYPE)
+fn check(head: &Head<'_>, most: usize) -> Result<(), Problem> {
+    if let Some(value) = head.content_type
         && !is_json(value.as_bytes())
     {
         let sent = String::from_utf8_lossy(value.as_bytes());
@@ -155,21 +155,16 @@ fn check_headers(headers: &HeaderMap, most: usize) -> Result<(), Problem> {
             format!("the Content-Type is \"{sent}\"; send application/json"),
         ));
     }
-    if headers.get(CONTENT_ENCODING).is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if head.content_encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::new(
             ProblemCode::UnsupportedMediaType,
             "the body has a Content-Encoding; send it without",
         ));
     }
-    match content_length(headers) {
+    match head.content_length {
         Some(length) if length > most as u64 => Err(too_large(Some(length), most)),
         _ => Ok(()),
     }
-}
-
-/// What the header says, which hyper holds the body to.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// `application/json` or anything `+json`, with or without parameters, in any case.
@@ -219,14 +214,14 @@ mod tests {
             let text: Vec<u8> = (0..piece * pieces).map(|i| b'a' + (i % 23) as u8).collect();
             let chunks: Vec<_> = text.chunks(piece.max(1)).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect();
             let mut body = Body::from_stream(futures_util::stream::iter(chunks));
-            assert_eq!(read(&HeaderMap::new(), &mut body, 1 << 20).await.unwrap(), text, "{pieces} pieces of {piece}");
+            assert_eq!(read(&Head::default(), &mut body, 1 << 20).await.unwrap(), text, "{pieces} pieces of {piece}");
         }
     }
 
     #[tokio::test]
     async fn a_body_without_a_length_is_cut_off_at_the_limit() {
         let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 16])));
-        let refused = read(&HeaderMap::new(), &mut Body::from_stream(chunks), 1 << 20).await.unwrap_err();
+        let refused = read(&Head::default(), &mut Body::from_stream(chunks), 1 << 20).await.unwrap_err();
         assert_eq!(refused.code, ProblemCode::BodyTooLarge);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{HeaderName, HeaderValue, LOCATION};
+use axum::http::header::{HeaderValue, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, or_discard, read_submission};
+use super::head::{Head, text};
 use super::reply::{Answer, insert_request_id, json, json_bytes, problem};
 use crate::coordinator::app::App;
 use crate::coordinator::core::{Submission, fingerprint};
@@ -135,11 +136,12 @@ async fn read_and_check(
 ) -> Result<Submission, Problem> {
     // An overloaded coordinator says so before it reads, let alone parses, what it can't take.
     app.core.door()?;
-    let body = read_submission(&app.room, headers, body).await?;
-    let header_id = header_id(headers)?;
+    let head = Head::of(headers);
+    let body = read_submission(&app.room, &head, body).await?;
+    let header_id = header_id(&head)?;
     let request = parse(&body).await.map_err(|p| p.for_request(header_id.as_ref()))?;
     let named = request.request_id.clone().or(header_id);
-    submission(headers, body, &request, named.as_ref(), recall)
+    submission(&head, body, &request, named.as_ref(), recall)
         .map(|s| Submission { priority: priority.unwrap_or(s.priority), ..s })
         .map_err(|p| p.for_request(named.as_ref()))
 }
@@ -157,15 +159,14 @@ async fn parse(body: &Bytes) -> Result<InferRequest, Problem> {
 
 /// What is submitted, with its headers taken into account. The body's own fields win.
 pub(super) fn submission(
-    headers: &HeaderMap,
+    head: &Head<'_>,
     body: Bytes,
     request: &InferRequest,
     named: Option<&RequestId>,
     recall: Recall,
 ) -> Result<Submission, Problem> {
-    let header = |name: HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("(not text)"));
-    let from_header = header(routes::X_AIQ_PRIORITY).map(str::parse).transpose()?;
-    let left = header(routes::X_AIQ_DEADLINE_MS).map(deadline_header).transpose()?;
+    let from_header = head.priority.map(|value| text(value).parse()).transpose()?;
+    let left = head.deadline.map(|value| deadline_header(text(value))).transpose()?;
     let asked = request.timeout_ms;
     Ok(Submission {
         fingerprint: (named.is_some() || recall == Recall::Always).then(|| fingerprint(request)),
@@ -177,9 +178,9 @@ pub(super) fn submission(
     })
 }
 
-fn header_id(headers: &HeaderMap) -> Result<Option<RequestId>, Problem> {
-    let Some(value) = headers.get(routes::X_REQUEST_ID) else { return Ok(None) };
-    RequestId::try_new(value.to_str().unwrap_or("(not text)")).map(Some).map_err(|mut p| {
+fn header_id(head: &Head<'_>) -> Result<Option<RequestId>, Problem> {
+    let Some(value) = head.request_id else { return Ok(None) };
+    RequestId::try_new(text(value)).map(Some).map_err(|mut p| {
         p.detail = p.detail.replacen("request_id", "the header X-Request-Id", 1);
         p
     })
@@ -206,8 +207,9 @@ mod tests {
     fn submit(headers: &[(&'static str, &'static str)], request: &InferRequest) -> Result<Submission, Problem> {
         let headers =
             headers.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect::<HeaderMap>();
-        let named = request.request_id.clone().or(header_id(&headers)?);
-        submission(&headers, Bytes::new(), request, named.as_ref(), Recall::IfNamed)
+        let head = Head::of(&headers);
+        let named = request.request_id.clone().or(header_id(&head)?);
+        submission(&head, Bytes::new(), request, named.as_ref(), Recall::IfNamed)
     }
 
     #[test]

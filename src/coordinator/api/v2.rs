@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
 
 use super::body::{or_discard, read_submission};
+use super::head::Head;
 use super::reply::{Answer, json as json_reply};
 use super::stats::ready;
 use super::submit::{Recall, noted, submission};
@@ -71,7 +72,8 @@ pub(super) async fn infer(State(app): State<Arc<App>>, params: RawPathParams, re
     let task = task(&params)?;
     let (headers, request, items) = noted(&app, receive(&app, task, request).await)?;
     // All are in before the first is waited for; dropping the rest withdraws them.
-    let waiting = items.iter().map(|item| submit(&app, &headers, item)).collect::<Result<Vec<_>, _>>()?;
+    let head = Head::of(&headers);
+    let waiting = items.iter().map(|item| submit(&app, &head, item)).collect::<Result<Vec<_>, _>>()?;
     let mut answers = Vec::with_capacity(waiting.len());
     for waiter in waiting {
         let outcome = Arc::unwrap_or_clone(waiter.await);
@@ -89,7 +91,7 @@ async fn receive(
     let (Parts { headers, .. }, mut body) = request.into_parts();
     let read = async {
         app.core.door()?;
-        read_submission(&app.room, &headers, &mut body).await
+        read_submission(&app.room, &Head::of(&headers), &mut body).await
     };
     let json = or_discard(read.await, body)?;
     let request: V2Request = serde_json::from_slice(&json).map_err(|e| Problem::from_json_error(&e))?;
@@ -97,10 +99,10 @@ async fn receive(
     Ok((headers, request, items))
 }
 
-fn submit(app: &App, headers: &HeaderMap, item: &InferRequest) -> Result<crate::coordinator::core::Waiter, Problem> {
+fn submit(app: &App, head: &Head<'_>, item: &InferRequest) -> Result<crate::coordinator::core::Waiter, Problem> {
     let body = serde_json::to_vec(item).map_err(|e| Problem::from_json_error(&e))?;
     // The id of the whole is the client's; the items have ids of their own.
-    app.core.submit(submission(headers, body.into(), item, None::<&RequestId>, Recall::IfNamed)?)
+    app.core.submit(submission(head, body.into(), item, None::<&RequestId>, Recall::IfNamed)?)
 }
 
 fn task(params: &RawPathParams) -> Result<TaskType, Problem> {

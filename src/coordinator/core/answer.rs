@@ -29,7 +29,7 @@ impl Core {
                     attempts: &answer.attempts,
                 };
                 let answered = Answered { request_id: &work.id, result: &computed.result, timing };
-                answered.to_json().map(|json| json.into_boxed_slice().into()).map_err(|e| internal(&e))
+                Ok(answered.to_json().into_boxed_slice().into())
             }
             (Verdict::Rejected { attempt, .. }, Some((of, Reply::Refused(problem)))) if of == attempt => Err(*problem),
             (Verdict::Failure { code, retry_after }, reply) => {
@@ -42,7 +42,7 @@ impl Core {
                     None => problem,
                 })
             }
-            (Verdict::Success { .. } | Verdict::Rejected { .. }, _) => Err(internal(&"the worker's answer was lost")),
+            (Verdict::Success { .. } | Verdict::Rejected { .. }, _) => Err(internal("the worker's answer was lost")),
         };
         let outcome = outcome.map_err(|p| p.for_request(Some(&work.id)).with_attempts(answer.attempts.clone()));
         self.report(now, &answer, &work, outcome.as_ref().err().map(|p| p.code));
@@ -163,6 +163,6 @@ fn tell(waiters: Waiters, outcome: &Arc<Outcome>) {
     }
 }
 
-fn internal(why: &dyn std::fmt::Display) -> Problem {
+fn internal(why: &str) -> Problem {
     Problem::new(ProblemCode::Internal, format!("a bug: {why}"))
 }

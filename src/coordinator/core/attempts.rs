@@ -62,7 +62,7 @@ impl Core {
 
     /// Tells the scheduler how attempts ended, all of them under one lock.
     fn attempts_ended(self: &Arc<Self>, attempts: Vec<(AttemptId, Reply)>) {
-        let mut ended = Vec::new();
+        let mut ended = Vec::with_capacity(attempts.len());
         let mut state = self.lock();
         let now = self.now();
         for (attempt, reply) in attempts {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::protocol::work::FromWorker;
-use crate::protocol::{AttemptOutcome, InferResponse, Problem, ProblemCode, TaskType};
+use crate::protocol::{AttemptOutcome, InferResponse, Problem, ProblemCode, TaskType, json};
 use crate::scheduler::Timing;
 
 /// What came of an attempt.
@@ -76,7 +76,7 @@ impl Reply {
     pub(super) fn from_frame(frame: FromWorker, task: TaskType) -> Self {
         match frame {
             FromWorker::Answer { queue_time, inference_time, batch_size, result, .. } => {
-                match serde_json::from_slice::<Shape<'_>>(&result) {
+                match json::read::<Shape<'_>>(&result) {
                     Ok(shape) if shape.task_type != task => Self::other_task(shape.task_type),
                     Ok(_) => Self::Answered(Computed { result, queue_time, inference_time, batch_size }),
                     Err(e) => Self::Garbled(format!("its answer is not one: {e}")),
