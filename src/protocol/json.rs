@@ -29,8 +29,7 @@ pub(crate) fn put_name(out: &mut Vec<u8>, name: &str) {
 
 /// Writes a string.
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
-    // No early end, so that many bytes are looked at together.
-    let plain = text.bytes().fold(true, |plain, b| plain & (b >= b' ') & (b != b'"') & (b != b'\\'));
+    let plain = !text.bytes().any(|b| matches!(b, ..b' ' | b'"' | b'\\'));
     if plain {
         put_name(out, text);
     } else {

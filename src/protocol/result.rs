@@ -98,6 +98,33 @@ pub struct TaskResult {
     pub model: ModelRef,
 }
 
+impl TaskResult {
+    /// Writes its JSON, as serde would.
+    pub(crate) fn put_json(&self, out: &mut Vec<u8>) {
+        json::put(out, "{\"prediction\":");
+        json::put_text(out, &self.prediction);
+        json::put(out, key!("confidence"));
+        json::put_value(out, &self.confidence);
+        if let Some(similarities) = &self.similarities {
+            json::put(out, key!("similarities"));
+            json::put_value(out, similarities);
+        }
+        json::put(out, key!("worker_id"));
+        json::put_name(out, self.worker_id.as_str());
+        json::put(out, key!("task_type"));
+        json::put_name(out, self.task_type.as_str());
+        json::put(out, key!("model_info"));
+        json::put_text(out, &self.model_info);
+        json::put(out, key!("scores"));
+        json::put_value(out, &self.scores);
+        json::put(out, key!("degraded"));
+        json::put(out, if self.degraded { "true" } else { "false" });
+        json::put(out, key!("model"));
+        json::put_value(out, &self.model);
+        json::put(out, "}");
+    }
+}
+
 /// How one attempt at a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -286,6 +313,28 @@ mod tests {
             };
             let parts = Answered { request_id: &whole.request_id, result: &result, timing };
             assert_eq!(parts.to_json(), serde_json::to_vec(&whole).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_result_is_written_as_serde_would() {
+        let scores = Scores(vec![("a \"b\"".to_owned(), 0.75), ("c".to_owned(), 1e-9)]);
+        let plain = TaskResult {
+            prediction: "a \"b\"".to_owned(),
+            confidence: 0.75,
+            similarities: None,
+            worker_id: "worker-1".parse().unwrap(),
+            task_type: TaskType::ClipTextSimilarity,
+            model_info: "x (mini)".to_owned(),
+            scores: scores.clone(),
+            degraded: true,
+            model: ModelRef { id: "x".to_owned(), revision: None, source: ModelSource::Embedded },
+        };
+        let compared = TaskResult { similarities: Some(scores), degraded: false, ..plain.clone() };
+        for result in [plain, compared] {
+            let mut out = Vec::new();
+            result.put_json(&mut out);
+            assert_eq!(out, serde_json::to_vec(&result).unwrap());
         }
     }
 

@@ -1,5 +1,5 @@
 //! Records of many threads, written as lines to one file in gathered pieces: a busy process pays for a
-//! wake-up and a write twenty times a second, not once a line, and whoever has a record does not write it out.
+//! wake-up and a write once for hundreds of lines, and whoever has a record does not write it out.
 
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,7 +48,8 @@ impl<R> Shared<R> {
         let nothing = |s: &mut State<R>| s.records.is_empty() && s.lost == 0 && !s.closing;
         let state = self.wake.wait_while(self.lock(), nothing).unwrap_or_else(PoisonError::into_inner);
         // What comes now goes along.
-        let gathered = self.wake.wait_timeout_while(state, PERIOD, |s| !s.closing);
+        let more = |s: &mut State<R>| !s.closing && s.records.len() < ENOUGH_RECORDS;
+        let gathered = self.wake.wait_timeout_while(state, PERIOD, more);
         let mut state = gathered.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(into, &mut state.records);
         let lost = std::mem::take(&mut state.lost);
@@ -58,13 +59,15 @@ impl<R> Shared<R> {
 
 /// How long the first record waits for others.
 const PERIOD: Duration = Duration::from_millis(50);
+/// So many are written at once: they, and their lines, are still in the processor's caches.
+const ENOUGH_RECORDS: usize = 512;
 /// Most that wait to be written, where the disk is slower than they come.
 const MAX_RECORDS: usize = 64 << 10;
 /// Buffers that once grew beyond this are not kept.
 const KEPT_RECORDS: usize = 8 << 10;
-const KEPT_BYTES: usize = 1 << 20;
+const KEPT_BYTES: usize = 64 << 10;
 /// Lines are written in pieces of about this size.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 32 << 10;
 
 impl<R: Record> Gathered<R> {
     /// Starts to write to `file`.
@@ -84,14 +87,14 @@ impl<R: Record> Gathered<R> {
     /// Hands in a record. Where there is no room it is dropped, and counted.
     pub(super) fn push(&self, record: R) {
         let mut state = self.0.lock();
-        let first = state.records.is_empty();
+        let due = matches!(state.records.len() + 1, 1 | ENOUGH_RECORDS);
         if state.records.len() < MAX_RECORDS {
             state.records.push(record);
         } else {
             state.lost += 1;
         }
         drop(state);
-        if first {
+        if due {
             self.0.wake.notify_one();
         }
     }

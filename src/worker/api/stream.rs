@@ -153,13 +153,10 @@ impl<B: Backend> Stream<B> {
     }
 
     fn answer(&mut self, number: u64, reply: Reply) {
-        self.json.clear();
-        let unwritable = |e| Problem::new(ProblemCode::Internal, format!("the answer can't be written: {e}"));
-        let written = reply.and_then(|computed| {
-            serde_json::to_writer(&mut self.json, &computed.answer).map(|()| computed).map_err(unwritable)
-        });
-        match written {
-            Ok(Computed { waited, took, batch_size, .. }) => {
+        match reply {
+            Ok(Computed { answer, waited, took, batch_size, .. }) => {
+                self.json.clear();
+                answer.put_json(&mut self.json);
                 let (waited, took) = (waited.as_secs_f64(), took.as_secs_f64());
                 put_answer(&mut self.out, number, waited, took, batch_size as u32, &self.json);
             }
