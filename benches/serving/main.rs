@@ -2,9 +2,9 @@
 //! it, and the peers in the same run: HAProxy before three bare servers, and mosec.
 //!
 //! `just bench-serving` makes the environment for mosec and runs this; wrk and HAProxy come from the
-//! system's packages, and what is missing is left out and said. All of them are in a network of their own ([`network`]). Each round runs every server once, so
-//! that a busy machine treats all alike; the figures are medians over the rounds. Quote ratios from
-//! one run, not absolute figures.
+//! system's packages, and what is missing is left out and said. All are in a network of their own
+//! ([`network`]). Each round runs every server once, so that a busy machine treats all alike; the
+//! figures are medians over the rounds. Quote ratios from one run, not absolute figures.
 //!
 //! ```text
 //! cargo bench --bench serving -- [--rounds N] [--seconds N] [--mosec PYTHON] [--json FILE] [--batch] [NAME…]

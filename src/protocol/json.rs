@@ -1,7 +1,7 @@
 //! JSON that is read or written once for each request, by what is known of it beforehand.
 //!
 //! A general serializer looks at every byte of every key for what would have to be escaped, and a general reader
-//! checks the UTF-8 of each string by itself: together a quarter of what a request cost a coordinator.
+//! checks the UTF-8 of each string by itself: together an eighth of a coordinator's instructions for a request.
 
 use std::io::Write;
 
@@ -41,7 +41,7 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
 pub(crate) fn put_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let before = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
-        // Nothing that is written here can fail: a vector takes all, and no map has keys that are not text.
+        // Not reached: a vector takes all that is written, and the keys of our maps are texts.
         out.truncate(before);
         put(out, "null");
     }
@@ -60,7 +60,7 @@ pub(crate) fn put_plain(out: &mut Vec<u8>, value: impl std::fmt::Display) {
 pub(crate) fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
     match std::str::from_utf8(json) {
         Ok(text) => serde_json::from_str(text),
-        // Says where; and what nobody reads may be anything.
+        // It says where. In a field that nobody reads, it does not mind.
         Err(_) => serde_json::from_slice(json),
     }
 }
