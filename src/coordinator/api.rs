@@ -13,6 +13,7 @@
 //! What a request means is the core's business; here it is read, checked, and answered.
 
 mod body;
+mod connection;
 mod docs;
 mod events;
 mod guard;
@@ -25,7 +26,6 @@ mod seldom;
 pub(super) mod server;
 mod stats;
 mod submit;
-mod timer;
 mod v2;
 mod workers;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::score::{Success, TaskCost};
-use super::stats::{Ring, Rolling};
+use super::stats::{Least, Ring, Rolling};
 use super::{Ability, Hold, Liveness, PerTask, Suspicion, Time, WorkerSpec};
 use crate::config::SchedulerConfig;
 use crate::protocol::{BreakerState, TaskType, WorkerId, WorkerState};
@@ -51,7 +51,9 @@ pub(super) struct Worker {
     pub(super) reported_in_flight: u32,
 
     pub(super) costs: PerTask<TaskCost>,
+    /// Seconds of an attempt that are the network's, smoothed.
     pub(super) rtt: f64,
+    least_rtt: Least,
     /// When an answer last told of it.
     rtt_at: Time,
     pub(super) success: Success,
@@ -79,6 +81,8 @@ impl Worker {
     /// Seconds over which round-trip times are averaged that come faster than that: the answers of a batch come together
     /// and tell of one moment, not of many.
     const RTT_MEMORY: f64 = 0.75;
+    /// A round trip is compared with others by the least that was seen for this long to twice as long, as BBR does.
+    const LEAST_RTT_WINDOW: Duration = Duration::from_secs(5);
     /// Seconds in which a round-trip time that nothing confirms loses half of its weight in the choice.
     const RTT_HALF_LIFE: f64 = 30.0;
 
@@ -106,6 +110,7 @@ impl Worker {
             reported_in_flight: 0,
             costs: TaskType::ALL.map(|_| TaskCost::unknown()),
             rtt: 0.0,
+            least_rtt: Least::new(Self::LEAST_RTT_WINDOW),
             rtt_at: now,
             success: Success::default(),
             breaker: Breaker::new(config),
@@ -255,13 +260,19 @@ impl Worker {
         let since_last = now.secs_since(self.rtt_at) / Self::RTT_MEMORY;
         let weight = if first { 1.0 } else { since_last.min(Self::RTT_WEIGHT).max(self.rtt_doubt(now)) };
         self.rtt += weight * (seconds.max(0.0) - self.rtt);
+        self.least_rtt.record(now, seconds.max(0.0));
         self.rtt_at = now;
     }
 
-    /// How much of the network's share may be forgotten by now: one bad moment must not keep a worker
-    /// from work for good, as nothing but work measures it again (Finagle's peak EWMA decays for the same reason).
-    pub(super) fn faded_rtt(&self, now: Time) -> f64 {
-        self.rtt * self.rtt_doubt(now)
+    /// Seconds until it would answer one more request of this task, to be compared with other workers', if it holds
+    /// `backlog` seconds of work.
+    ///
+    /// Of its round trips the least counts: what comes on top is mostly their wait for the coordinator's own turn, which
+    /// all workers share. And less of it, the longer ago that was: one bad moment must not keep a worker from work for
+    /// good, as nothing but work measures it again (Finagle's peak EWMA decays for the same reason).
+    pub(super) fn compared(&self, now: Time, backlog: f64, task: usize) -> f64 {
+        let rtt = self.least_rtt.get().unwrap_or(self.rtt);
+        backlog + self.costs[task].single() + rtt * (1.0 - self.rtt_doubt(now))
     }
 
     /// How little the round-trip time is worth that was last measured some time ago, 0 to 1.

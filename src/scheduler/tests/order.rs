@@ -197,6 +197,33 @@ fn one_bad_moment_of_the_network_does_not_keep_a_worker_from_work() {
 }
 
 #[test]
+fn nor_does_it_count_once_a_better_one_was_seen() {
+    let mut d = Driver::with_workers(2);
+    let sent = |d: &mut Driver| {
+        let t = d.text();
+        (t, d.running_of(t)[0].worker)
+    };
+    d.network = 0.3;
+    let (slow, unlucky) = sent(&mut d);
+    d.pass(0.32);
+    d.end_of(slow, AttemptOutcome::Success);
+    d.network = 0.0;
+    // Until the other one has all that it may hold, and longer than it is worth to wait for it.
+    (0..3).for_each(|_| _ = d.text());
+    d.pass(0.4);
+    assert_eq!(d.on(unlucky.0), 1);
+    d.finish_all();
+    let mut went = [0_u32; 2];
+    for _ in 0..100 {
+        let (t, worker) = sent(&mut d);
+        went[usize::from(worker == unlucky)] += 1;
+        d.pass(0.02);
+        d.end_of(t, AttemptOutcome::Success);
+    }
+    assert!(went.iter().all(|n| *n >= 30), "{went:?}");
+}
+
+#[test]
 fn the_full_model_is_worth_a_wait_but_not_the_deadline() {
     let mut d = Driver::with_workers(2);
     let fallback = |d: &mut Driver| {
