@@ -33,6 +33,10 @@ pub struct CoordinatorConfig {
     pub log: LogConfig,
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl CoordinatorConfig {
     /// Default port.
     pub const DEFAULT_PORT: u16 = 8000;
@@ -57,10 +61,18 @@ impl CoordinatorConfig {
     /// Longest long-poll of a result.
     pub const MAX_RESULT_WAIT: Duration = Duration::from_mins(1);
 
-    /// Threads that serve: one for two cores, as the others have workers and clients to run. A second one on two cores
-    /// costs a tenth of the throughput.
+    /// Connections that each of the threads that schedule serves as well, before further threads serve the rest.
+    pub const CONNECTIONS_EACH: usize = 256;
+
+    /// Threads that schedule and serve: one for two cores, as the others have workers and clients to run. A second one on
+    /// two cores costs a tenth of the throughput.
     pub fn threads() -> usize {
-        (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
+        (cores() / 2).max(1)
+    }
+
+    /// Most further threads, for crowds of connections: as many as there are cores, with the others.
+    pub fn crowd_threads() -> usize {
+        cores() - Self::threads()
     }
 
     /// Merges flags (with the environment already in them) over the file, and checks it all.

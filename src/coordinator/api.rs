@@ -26,6 +26,7 @@ mod seldom;
 pub(super) mod server;
 mod stats;
 mod submit;
+mod threads;
 mod v2;
 mod workers;
 

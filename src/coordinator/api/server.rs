@@ -13,10 +13,9 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::reply::problem;
-use super::repoll::Repolled;
+use super::threads::Threads;
 use super::{ResponseBody, answer, connection, router};
 use crate::config::CoordinatorConfig;
 use crate::coordinator::app::App;
@@ -29,7 +28,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     let router = router(Arc::clone(&app));
     let places = Arc::new(Semaphore::new(app.config.max_connections));
-    let connections = TaskTracker::new();
+    let near = CoordinatorConfig::threads() * CoordinatorConfig::CONNECTIONS_EACH;
+    let mut threads = Threads::new(near, CoordinatorConfig::crowd_threads());
     loop {
         // Over the cap, new connections wait in the kernel's backlog.
         let place = tokio::select! {
@@ -43,11 +43,14 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
         match accepted {
             Ok((stream, _)) => {
                 let (app, router, stop) = (Arc::clone(&app), router.clone(), stop.clone());
-                connections.spawn(Repolled::new(async move {
+                let served = threads.spawn(stream, |stream| async move {
                     let answer = |request| guarded(&app, &router, request);
                     connection::serve(stream, answer, CoordinatorConfig::HEADER_TIMEOUT, stop).await;
                     drop(place);
-                }));
+                });
+                if let Err(error) = served {
+                    tracing::warn!(%error, "a connection could not be served");
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken in");
@@ -56,8 +59,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
         }
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    threads.end().await;
 }
 
 /// A panic is a bug in one request, not the end of the others on this connection.

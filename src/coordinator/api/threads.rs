@@ -1,0 +1,136 @@
+//! Which threads serve a connection.
+//!
+//! While there are few connections, more threads cost more than they bring: they wake each other for each request. So
+//! the threads that schedule also serve the first connections. Only what comes beyond those is served by further threads,
+//! which such a crowd keeps awake.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::repoll::Repolled;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Threads {
+    connections: TaskTracker,
+    /// Places on the threads of this runtime.
+    near: Arc<Semaphore>,
+    further: usize,
+    /// The further threads, once they were needed.
+    crowd: Option<Runtime>,
+}
+
+impl Threads {
+    /// This runtime's threads for the first `near` connections, and up to `further` ones for the others.
+    pub(super) fn new(near: usize, further: usize) -> Self {
+        Self { connections: TaskTracker::new(), near: Arc::new(Semaphore::new(near)), further, crowd: None }
+    }
+
+    /// Serves a connection.
+    ///
+    /// # Errors
+    /// Where it can't be handed over to another thread; it is closed then.
+    pub(super) fn spawn<F>(&mut self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F) -> io::Result<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Ok(place) = Arc::clone(&self.near).try_acquire_owned() {
+            let served = serve(stream);
+            self.connections.spawn(Repolled::new(async move {
+                served.await;
+                drop(place);
+            }));
+            return Ok(());
+        }
+        if self.crowd.is_none() && self.further > 0 {
+            let crowd =
+                Builder::new_multi_thread().worker_threads(self.further).thread_name("crowd").enable_all().build();
+            // Not tried again: the machine has no thread left.
+            self.further = 0;
+            self.crowd = crowd.inspect_err(|error| tracing::warn!(%error, "no further threads for connections")).ok();
+        }
+        let Some(crowd) = &self.crowd else {
+            self.connections.spawn(Repolled::new(serve(stream)));
+            return Ok(());
+        };
+        let stream = stream.into_std()?;
+        // What is made from here on is woken by the threads that use it.
+        let _there = crowd.enter();
+        let stream = TcpStream::from_std(stream)?;
+        self.connections.spawn_on(Repolled::new(serve(stream)), crowd.handle());
+        Ok(())
+    }
+
+    /// Returns when the last connection has ended.
+    pub(super) async fn end(self) {
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+impl Drop for Threads {
+    /// A runtime that is just dropped waits for its threads, which must not be done in a task.
+    fn drop(&mut self) {
+        if let Some(crowd) = self.crowd.take() {
+            crowd.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Says on which thread it is served, and goes on until its client leaves.
+    async fn serve(mut stream: TcpStream) {
+        let crowd = std::thread::current().name() == Some("crowd");
+        stream.write_all(if crowd { b"crowd" } else { b"first" }).await.unwrap();
+        let _ = stream.read(&mut [0]).await;
+    }
+
+    async fn client(threads: &mut Threads) -> (TcpStream, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        threads.spawn(server.unwrap().0, serve).unwrap();
+        let (mut client, mut said) = (client.unwrap(), [0; 5]);
+        client.read_exact(&mut said).await.unwrap();
+        (client, String::from_utf8(said.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_first_stay_here_and_a_crowd_gets_threads_of_its_own() {
+        let mut threads = Threads::new(2, 1);
+        let mut clients = Vec::new();
+        for expected in ["first", "first", "crowd", "crowd"] {
+            let (client, said) = client(&mut threads).await;
+            assert_eq!(said, expected);
+            clients.push(client);
+        }
+        // A place that is free again is taken again.
+        let near = Arc::clone(&threads.near);
+        drop(clients.remove(0));
+        drop(near.acquire().await.unwrap());
+        let (last, said) = client(&mut threads).await;
+        assert_eq!(said, "first");
+        drop((clients, last));
+        threads.end().await;
+    }
+
+    #[tokio::test]
+    async fn without_further_threads_all_stay_here() {
+        let mut threads = Threads::new(1, 0);
+        let clients = [client(&mut threads).await, client(&mut threads).await];
+        assert!(clients.iter().all(|(_, said)| said == "first"));
+        drop(clients);
+        threads.end().await;
+    }
+}
