@@ -61,8 +61,8 @@ impl CoordinatorConfig {
     /// Longest long-poll of a result.
     pub const MAX_RESULT_WAIT: Duration = Duration::from_mins(1);
 
-    /// Connections that each of the threads that schedule serves as well, before further threads serve the rest.
-    pub const CONNECTIONS_EACH: usize = 256;
+    /// Connections that each of the threads that schedule serves as well, before further threads take a share.
+    pub const CONNECTIONS_EACH: usize = 128;
 
     /// Threads that schedule and serve: one for two cores, as the others have workers and clients to run. A second one on
     /// two cores costs a tenth of the throughput.

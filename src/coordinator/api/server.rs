@@ -28,8 +28,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     let router = router(Arc::clone(&app));
     let places = Arc::new(Semaphore::new(app.config.max_connections));
-    let near = CoordinatorConfig::threads() * CoordinatorConfig::CONNECTIONS_EACH;
-    let mut threads = Threads::new(near, CoordinatorConfig::crowd_threads());
+    let alone = CoordinatorConfig::threads() * CoordinatorConfig::CONNECTIONS_EACH;
+    let mut threads = Threads::new(alone, CoordinatorConfig::crowd_threads());
     loop {
         // Over the cap, new connections wait in the kernel's backlog.
         let place = tokio::select! {

@@ -8,9 +8,9 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::repoll::Repolled;
@@ -19,17 +19,29 @@ use super::repoll::Repolled;
 #[derive(Debug)]
 pub(super) struct Threads {
     connections: TaskTracker,
-    /// Places on the threads of this runtime.
-    near: Arc<Semaphore>,
+    /// Connections that the threads of this runtime serve by themselves.
+    alone: usize,
     further: usize,
     /// The further threads, once they were needed.
     crowd: Option<Runtime>,
+    /// One more owner for each connection that is served here, or by the further threads.
+    here: Arc<()>,
+    there: Arc<()>,
 }
 
 impl Threads {
-    /// This runtime's threads for the first `near` connections, and up to `further` ones for the others.
-    pub(super) fn new(near: usize, further: usize) -> Self {
-        Self { connections: TaskTracker::new(), near: Arc::new(Semaphore::new(near)), further, crowd: None }
+    /// This runtime's threads serve the first `alone` connections, and share what comes beyond them with up to `further`
+    /// other threads.
+    pub(super) fn new(alone: usize, further: usize) -> Self {
+        let (here, there) = (Arc::new(()), Arc::new(()));
+        Self { connections: TaskTracker::new(), alone, further, crowd: None, here, there }
+    }
+
+    /// Whether the next connection is served here. A few connections would not keep further threads awake: they have as
+    /// many as are here, and from twice the first ones on all others, as they do not schedule.
+    fn is_for_here(&self) -> bool {
+        let [here, there] = [&self.here, &self.there].map(|owners| Arc::strong_count(owners) - 1);
+        here < self.alone || here < there.min(2 * self.alone)
     }
 
     /// Serves a connection.
@@ -40,30 +52,23 @@ impl Threads {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        if let Ok(place) = Arc::clone(&self.near).try_acquire_owned() {
-            let served = serve(stream);
-            self.connections.spawn(Repolled::new(async move {
-                served.await;
-                drop(place);
-            }));
-            return Ok(());
-        }
-        if self.crowd.is_none() && self.further > 0 {
+        let here = self.is_for_here();
+        if !here && self.crowd.is_none() && self.further > 0 {
             let crowd =
                 Builder::new_multi_thread().worker_threads(self.further).thread_name("crowd").enable_all().build();
             // Not tried again: the machine has no thread left.
             self.further = 0;
             self.crowd = crowd.inspect_err(|error| tracing::warn!(%error, "no further threads for connections")).ok();
         }
-        let Some(crowd) = &self.crowd else {
-            self.connections.spawn(Repolled::new(serve(stream)));
+        let Some(crowd) = self.crowd.as_ref().filter(|_| !here) else {
+            self.connections.spawn(Repolled::new(counted(serve(stream), &self.here)));
             return Ok(());
         };
         let stream = stream.into_std()?;
         // What is made from here on is woken by the threads that use it.
         let _there = crowd.enter();
         let stream = TcpStream::from_std(stream)?;
-        self.connections.spawn_on(Repolled::new(serve(stream)), crowd.handle());
+        self.connections.spawn_on(Repolled::new(counted(serve(stream), &self.there)), crowd.handle());
         Ok(())
     }
 
@@ -72,6 +77,12 @@ impl Threads {
         self.connections.close();
         self.connections.wait().await;
     }
+}
+
+/// A future that is one more owner of `owners` until it ends.
+fn counted<F: Future>(future: F, owners: &Arc<()>) -> impl Future<Output = F::Output> + use<F> {
+    let owner = Arc::clone(owners);
+    future.inspect(move |_| drop(owner))
 }
 
 impl Drop for Threads {
@@ -110,19 +121,16 @@ mod tests {
     async fn the_first_stay_here_and_a_crowd_gets_threads_of_its_own() {
         let mut threads = Threads::new(2, 1);
         let mut clients = Vec::new();
-        for expected in ["first", "first", "crowd", "crowd"] {
+        let spread = ["first", "first", "crowd", "crowd", "crowd", "first", "crowd", "first", "crowd", "crowd"];
+        for (i, expected) in spread.into_iter().enumerate() {
             let (client, said) = client(&mut threads).await;
-            assert_eq!(said, expected);
+            assert_eq!(said, expected, "connection {i}");
             clients.push(client);
         }
-        // A place that is free again is taken again.
-        let near = Arc::clone(&threads.near);
-        drop(clients.remove(0));
-        drop(near.acquire().await.unwrap());
-        let (last, said) = client(&mut threads).await;
-        assert_eq!(said, "first");
-        drop((clients, last));
+        drop(clients);
+        let here = Arc::clone(&threads.here);
         threads.end().await;
+        assert_eq!(Arc::strong_count(&here), 1, "whoever has left is counted no more");
     }
 
     #[tokio::test]
