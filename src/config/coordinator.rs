@@ -33,10 +33,6 @@ pub struct CoordinatorConfig {
     pub log: LogConfig,
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 impl CoordinatorConfig {
     /// Default port.
     pub const DEFAULT_PORT: u16 = 8000;
@@ -70,7 +66,7 @@ impl CoordinatorConfig {
         (cores() / 2).max(1)
     }
 
-    /// Most further threads, for crowds of connections: as many as there are cores, with the others.
+    /// Most further threads, for crowds of connections: one on each of the other cores.
     pub fn crowd_threads() -> usize {
         cores() - Self::threads()
     }
@@ -135,6 +131,10 @@ impl CoordinatorConfig {
             log: LogConfig::merge(flags.log, file.log),
         })
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]

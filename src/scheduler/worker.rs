@@ -270,7 +270,7 @@ impl Worker {
     /// Of its round trips the least counts: what comes on top is mostly their wait for the coordinator's own turn, which
     /// all workers share. And less of it, the longer ago that was: one bad moment must not keep a worker from work for
     /// good, as nothing but work measures it again (Finagle's peak EWMA decays for the same reason).
-    pub(super) fn compared(&self, now: Time, backlog: f64, task: usize) -> f64 {
+    pub(super) fn predict_to_compare(&self, now: Time, backlog: f64, task: usize) -> f64 {
         let rtt = self.least_rtt.get().unwrap_or(self.rtt);
         backlog + self.costs[task].single() + rtt * (1.0 - self.rtt_doubt(now))
     }

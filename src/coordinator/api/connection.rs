@@ -276,6 +276,29 @@ mod tests {
         whole("done")
     }
 
+    /// Answers once it is told to, and tells that it was asked.
+    #[derive(Clone, Default)]
+    struct Slow {
+        begun: Arc<Notify>,
+        ready: Arc<Notify>,
+    }
+
+    impl Slow {
+        async fn answer(self) -> Response<ResponseBody> {
+            self.begun.notify_one();
+            self.ready.notified().await;
+            whole("done")
+        }
+
+        async fn served(&self, patience: Duration, stop: &CancellationToken) -> (TcpStream, JoinHandle<()>) {
+            let slow = self.clone();
+            let (mut client, serving) = served(move |_| slow.clone().answer(), patience, stop).await;
+            client.write_all(REQUEST).await.unwrap();
+            self.begun.notified().await;
+            (client, serving)
+        }
+    }
+
     /// Reads until what has come ends so.
     async fn read_to(client: &mut TcpStream, end: &str) {
         let mut all = Vec::new();
@@ -308,21 +331,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_may_take_its_time() {
-        let ready = Arc::new(Notify::new());
-        let slow = {
-            let ready = Arc::clone(&ready);
-            move |_| {
-                let ready = Arc::clone(&ready);
-                async move {
-                    ready.notified().await;
-                    whole("done")
-                }
-            }
-        };
-        let (mut client, _) = served(slow, SHORT, &CancellationToken::new()).await;
-        client.write_all(REQUEST).await.unwrap();
+        let slow = Slow::default();
+        let (mut client, _) = slow.served(SHORT, &CancellationToken::new()).await;
         tokio::time::sleep(4 * SHORT).await;
-        ready.notify_one();
+        slow.ready.notify_one();
         read_to(&mut client, "done").await;
     }
 
@@ -366,17 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_leaves_is_answered_no_more() {
-        let begun = Arc::new(Notify::new());
-        let hangs = {
-            let begun = Arc::clone(&begun);
-            move |_| {
-                begun.notify_one();
-                pending()
-            }
-        };
-        let (mut client, serving) = served(hangs, LONG, &CancellationToken::new()).await;
-        client.write_all(REQUEST).await.unwrap();
-        begun.notified().await;
+        let (client, serving) = Slow::default().served(LONG, &CancellationToken::new()).await;
         drop(client);
         serving.await.unwrap();
     }
@@ -393,25 +395,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_servers_end_waits_for_answers_only() {
-        let (stop, ready, begun) = (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let slow = {
-            let (ready, begun) = (Arc::clone(&ready), Arc::clone(&begun));
-            move |_| {
-                let ready = Arc::clone(&ready);
-                begun.notify_one();
-                async move {
-                    ready.notified().await;
-                    whole("done")
-                }
-            }
-        };
+        let (stop, slow) = (CancellationToken::new(), Slow::default());
         let (idle, _) = served(done, LONG, &stop).await;
-        let (mut busy, _) = served(slow, LONG, &stop).await;
-        busy.write_all(REQUEST).await.unwrap();
-        begun.notified().await;
+        let (mut busy, _) = slow.served(LONG, &stop).await;
         stop.cancel();
         ends(idle).await;
-        ready.notify_one();
+        slow.ready.notify_one();
         read_to(&mut busy, "done").await;
         ends(busy).await;
     }

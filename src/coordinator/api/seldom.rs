@@ -56,12 +56,7 @@ impl<F: Future> Future for Seldom<F> {
         if !this.news.any.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
-        let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
-        if polled.is_ready() {
-            // Nobody wakes it any more; one that may be polled again says what it says.
-            this.news.any.store(true, Ordering::Release);
-        }
-        polled
+        this.future.as_mut().poll(&mut Context::from_waker(&this.waker))
     }
 }
 

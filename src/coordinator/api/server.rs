@@ -29,7 +29,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: Cancellati
     let router = router(Arc::clone(&app));
     let places = Arc::new(Semaphore::new(app.config.max_connections));
     let alone = CoordinatorConfig::threads() * CoordinatorConfig::CONNECTIONS_EACH;
-    let mut threads = Threads::new(alone, CoordinatorConfig::crowd_threads());
+    let threads = Threads::new(alone, CoordinatorConfig::crowd_threads());
     loop {
         // Over the cap, new connections wait in the kernel's backlog.
         let place = tokio::select! {

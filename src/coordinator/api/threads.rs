@@ -4,6 +4,7 @@
 //! the threads that schedule also serve the first connections. Only what comes beyond those is served by further threads,
 //! which such a crowd keeps awake.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -21,9 +22,10 @@ pub(super) struct Threads {
     connections: TaskTracker,
     /// Connections that the threads of this runtime serve by themselves.
     alone: usize,
+    /// Most further threads.
     further: usize,
-    /// The further threads, once they were needed.
-    crowd: Option<Runtime>,
+    /// The further threads, once they were needed; none if the machine has none.
+    crowd: OnceCell<Option<Runtime>>,
     /// One more owner for each connection that is served here, or by the further threads.
     here: Arc<()>,
     there: Arc<()>,
@@ -34,11 +36,11 @@ impl Threads {
     /// other threads.
     pub(super) fn new(alone: usize, further: usize) -> Self {
         let (here, there) = (Arc::new(()), Arc::new(()));
-        Self { connections: TaskTracker::new(), alone, further, crowd: None, here, there }
+        Self { connections: TaskTracker::new(), alone, further, crowd: OnceCell::new(), here, there }
     }
 
-    /// Whether the next connection is served here. A few connections would not keep further threads awake: they have as
-    /// many as are here, and from twice the first ones on all others, as they do not schedule.
+    /// Whether the next connection is served here. A few connections would not keep further threads awake, so they get as
+    /// many as are here; and as they do not schedule, they get all others once twice the first ones are here.
     fn is_for_here(&self) -> bool {
         let [here, there] = [&self.here, &self.there].map(|owners| Arc::strong_count(owners) - 1);
         here < self.alone || here < there.min(2 * self.alone)
@@ -48,19 +50,11 @@ impl Threads {
     ///
     /// # Errors
     /// Where it can't be handed over to another thread; it is closed then.
-    pub(super) fn spawn<F>(&mut self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F) -> io::Result<()>
+    pub(super) fn spawn<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F) -> io::Result<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let here = self.is_for_here();
-        if !here && self.crowd.is_none() && self.further > 0 {
-            let crowd =
-                Builder::new_multi_thread().worker_threads(self.further).thread_name("crowd").enable_all().build();
-            // Not tried again: the machine has no thread left.
-            self.further = 0;
-            self.crowd = crowd.inspect_err(|error| tracing::warn!(%error, "no further threads for connections")).ok();
-        }
-        let Some(crowd) = self.crowd.as_ref().filter(|_| !here) else {
+        let Some(crowd) = (if self.is_for_here() { None } else { self.crowd() }) else {
             self.connections.spawn(Repolled::new(counted(serve(stream), &self.here)));
             return Ok(());
         };
@@ -72,6 +66,15 @@ impl Threads {
         Ok(())
     }
 
+    fn crowd(&self) -> Option<&Runtime> {
+        let begin = || {
+            let threads = Some(self.further).filter(|n| *n > 0)?;
+            let crowd = Builder::new_multi_thread().worker_threads(threads).thread_name("crowd").enable_all().build();
+            crowd.inspect_err(|error| tracing::warn!(%error, "no further threads for connections")).ok()
+        };
+        self.crowd.get_or_init(begin).as_ref()
+    }
+
     /// Returns when the last connection has ended.
     pub(super) async fn end(self) {
         self.connections.close();
@@ -79,19 +82,19 @@ impl Threads {
     }
 }
 
+impl Drop for Threads {
+    /// A runtime that is just dropped waits for its threads, which must not be done in a task.
+    fn drop(&mut self) {
+        if let Some(crowd) = self.crowd.take().flatten() {
+            crowd.shutdown_background();
+        }
+    }
+}
+
 /// A future that is one more owner of `owners` until it ends.
 fn counted<F: Future>(future: F, owners: &Arc<()>) -> impl Future<Output = F::Output> + use<F> {
     let owner = Arc::clone(owners);
     future.inspect(move |_| drop(owner))
-}
-
-impl Drop for Threads {
-    /// A runtime that is just dropped waits for its threads, which must not be done in a task.
-    fn drop(&mut self) {
-        if let Some(crowd) = self.crowd.take() {
-            crowd.shutdown_background();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -108,7 +111,7 @@ mod tests {
         let _ = stream.read(&mut [0]).await;
     }
 
-    async fn client(threads: &mut Threads) -> (TcpStream, String) {
+    async fn client(threads: &Threads) -> (TcpStream, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         threads.spawn(server.unwrap().0, serve).unwrap();
@@ -119,11 +122,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_stay_here_and_a_crowd_gets_threads_of_its_own() {
-        let mut threads = Threads::new(2, 1);
+        let threads = Threads::new(2, 1);
         let mut clients = Vec::new();
         let spread = ["first", "first", "crowd", "crowd", "crowd", "first", "crowd", "first", "crowd", "crowd"];
         for (i, expected) in spread.into_iter().enumerate() {
-            let (client, said) = client(&mut threads).await;
+            let (client, said) = client(&threads).await;
             assert_eq!(said, expected, "connection {i}");
             clients.push(client);
         }
@@ -135,8 +138,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_further_threads_all_stay_here() {
-        let mut threads = Threads::new(1, 0);
-        let clients = [client(&mut threads).await, client(&mut threads).await];
+        let threads = Threads::new(1, 0);
+        let clients = [client(&threads).await, client(&threads).await];
         assert!(clients.iter().all(|(_, said)| said == "first"));
         drop(clients);
         threads.end().await;

@@ -75,7 +75,7 @@ impl Fleet {
             return if w.held() == 0 { 0.0 } else { f64::INFINITY };
         }
         let Surroundings { now, config, figures, .. } = around;
-        let mut predicted = w.compared(*now, backlog, task);
+        let mut predicted = w.predict_to_compare(*now, backlog, task);
         if let (Some(measured), Some(median)) = (w.costs[task].measured, self.medians[task])
             && now.since(measured) > Self::STALE
             && w.costs[task].unit() > median
