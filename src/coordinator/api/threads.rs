@@ -16,6 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use super::repoll::Repolled;
 
+/// Most connections that a further thread sees to before it asks which others have news. Were it fewer than are waiting,
+/// as the runtime has it, those others would overtake them.
+const ROUND: u32 = 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Threads {
@@ -39,11 +43,11 @@ impl Threads {
         Self { connections: TaskTracker::new(), alone, further, crowd: OnceCell::new(), here, there }
     }
 
-    /// Whether the next connection is served here. A few connections would not keep further threads awake, so they get as
-    /// many as are here; and as they do not schedule, they get all others once twice the first ones are here.
+    /// Whether the next connection is served here. Beyond the first ones each side has as many: a few would not keep
+    /// further threads awake, and where there are more of them, they wait longer.
     fn is_for_here(&self) -> bool {
         let [here, there] = [&self.here, &self.there].map(|owners| Arc::strong_count(owners) - 1);
-        here < self.alone || here < there.min(2 * self.alone)
+        here < self.alone.max(there)
     }
 
     /// Serves a connection.
@@ -69,8 +73,9 @@ impl Threads {
     fn crowd(&self) -> Option<&Runtime> {
         let begin = || {
             let threads = Some(self.further).filter(|n| *n > 0)?;
-            let crowd = Builder::new_multi_thread().worker_threads(threads).thread_name("crowd").enable_all().build();
-            crowd.inspect_err(|error| tracing::warn!(%error, "no further threads for connections")).ok()
+            let mut crowd = Builder::new_multi_thread();
+            crowd.worker_threads(threads).thread_name("crowd").event_interval(ROUND).enable_all();
+            crowd.build().inspect_err(|error| tracing::warn!(%error, "no further threads for connections")).ok()
         };
         self.crowd.get_or_init(begin).as_ref()
     }
@@ -124,7 +129,7 @@ mod tests {
     async fn the_first_stay_here_and_a_crowd_gets_threads_of_its_own() {
         let threads = Threads::new(2, 1);
         let mut clients = Vec::new();
-        let spread = ["first", "first", "crowd", "crowd", "crowd", "first", "crowd", "first", "crowd", "crowd"];
+        let spread = ["first", "first", "crowd", "crowd", "crowd", "first", "crowd", "first", "crowd", "first"];
         for (i, expected) in spread.into_iter().enumerate() {
             let (client, said) = client(&threads).await;
             assert_eq!(said, expected, "connection {i}");
