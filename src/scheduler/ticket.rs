@@ -3,7 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 use super::{DispatchKind, Submission, TicketId, Time};
-use crate::by_number::ByNumber;
+use crate::by_number::NumberIndex;
 use crate::config::SchedulerConfig;
 use crate::protocol::{Attempt, Priority, TaskType};
 
@@ -156,7 +156,7 @@ impl Tried {
 pub(super) struct Tickets {
     slots: Vec<Ticket>,
     free: Vec<u32>,
-    by_id: ByNumber<TicketId, u32>,
+    by_id: NumberIndex,
     accepted: u64,
 }
 
@@ -166,7 +166,7 @@ impl Tickets {
     }
 
     pub(super) fn slot_of(&self, id: TicketId) -> Option<u32> {
-        self.by_id.get(&id).copied()
+        self.by_id.get(id.0)
     }
 
     pub(super) fn insert(&mut self, s: &Submission, now: Time, config: &SchedulerConfig) -> u32 {
@@ -179,7 +179,7 @@ impl Tickets {
             self.slots.push(ticket);
             self.slots.len() as u32 - 1
         };
-        self.by_id.insert(s.ticket, slot);
+        self.by_id.insert(s.ticket.0, slot);
         slot
     }
 
@@ -187,7 +187,7 @@ impl Tickets {
     pub(super) fn remove(&mut self, slot: u32) -> Vec<Attempt> {
         let ticket = &mut self.slots[slot as usize];
         ticket.phase = Phase::Vacant;
-        self.by_id.remove(&ticket.id);
+        self.by_id.remove(ticket.id.0);
         self.free.push(slot);
         std::mem::take(&mut ticket.log)
     }

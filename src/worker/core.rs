@@ -50,11 +50,11 @@ struct Models<B: Backend> {
 /// The requests that are held, by a number each.
 struct Held {
     count: AtomicUsize,
-    requests: Mutex<(u64, ByNumber<u64, RequestId>)>,
+    requests: Mutex<(u64, ByNumber<RequestId>)>,
 }
 
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, (u64, ByNumber<u64, RequestId>)> {
+    fn lock(&self) -> MutexGuard<'_, (u64, ByNumber<RequestId>)> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,7 +85,7 @@ impl<B: Backend> Hold<B> {
 impl<B: Backend> Drop for Hold<B> {
     fn drop(&mut self) {
         let mut held = self.core.held.lock();
-        held.1.remove(&self.number);
+        held.1.remove(self.number);
         let left = held.1.len();
         self.core.held.count.store(left, Ordering::Relaxed);
         drop(held);

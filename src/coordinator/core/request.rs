@@ -102,7 +102,7 @@ pub(super) enum Keep {
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    by_ticket: ByNumber<TicketId, Request>,
+    by_ticket: ByNumber<Request>,
     by_id: HashMap<RequestId, TicketId>,
 }
 
@@ -116,24 +116,24 @@ impl Requests {
         if request.fingerprint.is_some() {
             self.by_id.insert(request.work.id.clone(), ticket);
         }
-        self.by_ticket.insert(ticket, request);
+        self.by_ticket.insert(ticket.0, request);
     }
 
     pub(super) fn get_mut(&mut self, ticket: TicketId) -> Option<&mut Request> {
-        self.by_ticket.get_mut(&ticket)
+        self.by_ticket.get_mut(ticket.0)
     }
 
     pub(super) fn get(&self, ticket: TicketId) -> Option<&Request> {
-        self.by_ticket.get(&ticket)
+        self.by_ticket.get(ticket.0)
     }
 
     pub(super) fn by_id(&mut self, id: &RequestId) -> Option<(TicketId, &mut Request)> {
         let ticket = *self.by_id.get(id)?;
-        self.by_ticket.get_mut(&ticket).map(|request| (ticket, request))
+        self.by_ticket.get_mut(ticket.0).map(|request| (ticket, request))
     }
 
     pub(super) fn remove(&mut self, ticket: TicketId) -> Option<Request> {
-        let request = self.by_ticket.remove(&ticket)?;
+        let request = self.by_ticket.remove(ticket.0)?;
         if request.fingerprint.is_some() {
             self.by_id.remove(&request.work.id);
         }
@@ -142,7 +142,7 @@ impl Requests {
 
     /// Takes out a request that has ended, or all but its place, where its outcome is to be kept first.
     pub(super) fn end(&mut self, answer: Box<Answer>) -> Option<Ended> {
-        let request = self.by_ticket.get_mut(&answer.ticket)?;
+        let request = self.by_ticket.get_mut(answer.ticket.0)?;
         for (_, attempt) in request.running.drain(..) {
             attempt.stop();
         }

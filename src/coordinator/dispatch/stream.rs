@@ -40,7 +40,7 @@ struct State {
     /// Frames to be written.
     out: BytesMut,
     /// Sent and not answered, by number.
-    waiting: ByNumber<u64, Unanswered>,
+    waiting: ByNumber<Unanswered>,
     last: u64,
     /// Takes nothing more.
     closed: bool,
@@ -95,7 +95,7 @@ impl Stream {
     /// Withdraws a request; nothing is said of it any more.
     pub(crate) fn cancel(&self, number: u64) {
         let mut state = self.lock();
-        if state.waiting.remove(&number).is_some() && !state.closed {
+        if state.waiting.remove(number).is_some() && !state.closed {
             put_cancel(&mut state.out, number);
             self.written(state);
         }
@@ -204,7 +204,7 @@ impl Stream {
             .into_iter()
             .filter_map(|frame| {
                 let (FromWorker::Answer { number, .. } | FromWorker::Problem { number, .. }) = frame;
-                Some((state.waiting.remove(&number)?, frame))
+                Some((state.waiting.remove(number)?, frame))
             })
             .collect();
         drop(state);

@@ -23,7 +23,7 @@ use crate::worker::batcher::{Place, Replies, Reply, Replying, Submission};
 /// See the module.
 pub(in crate::worker) struct InFlight<B: Backend> {
     core: Arc<Core<B>>,
-    requests: ByNumber<u64, Request<B>>,
+    requests: ByNumber<Request<B>>,
     /// What takes its time before it goes to the model.
     preparing: FuturesUnordered<Abortable<BoxFuture<'static, Made<B>>>>,
     /// What goes to the model next.
@@ -127,7 +127,7 @@ impl<B: Backend> InFlight<B> {
     pub(in crate::worker) fn cancel(&mut self, number: u64) {
         // What is ready has no place yet that could be given up.
         self.submit();
-        self.requests.remove(&number);
+        self.requests.remove(number);
     }
 
     /// The next request that has ended, and how; waits for ever where there is none. Dropping this future loses
@@ -157,14 +157,14 @@ impl<B: Backend> InFlight<B> {
         // Nothing is ready without them.
         let Ok(models) = self.core.models() else { return };
         for (number, place) in models.batcher.submit_all(self.ready.drain(..), &self.replying) {
-            if let Some(request) = self.requests.get_mut(&number) {
+            if let Some(request) = self.requests.get_mut(number) {
                 request.stage = Stage::Submitted(place);
             }
         }
     }
 
     fn made(&mut self, number: u64, made: Result<Submission<B::Prepared>, Problem>) {
-        match (made, self.requests.get_mut(&number)) {
+        match (made, self.requests.get_mut(number)) {
             (Ok(submission), Some(request)) => {
                 request.stage = Stage::Ready;
                 self.ready.push((number, submission));
@@ -175,7 +175,7 @@ impl<B: Backend> InFlight<B> {
     }
 
     fn replied(&mut self, number: u64, reply: Reply) {
-        if let Some(Request { stage: Stage::Submitted(place), .. }) = self.requests.get_mut(&number) {
+        if let Some(Request { stage: Stage::Submitted(place), .. }) = self.requests.get_mut(number) {
             place.over();
         }
         self.end(number, reply);
@@ -183,7 +183,7 @@ impl<B: Backend> InFlight<B> {
 
     /// What was given up meanwhile has ended already.
     fn end(&mut self, number: u64, reply: Reply) {
-        if let Some(Request { hold, id, .. }) = self.requests.remove(&number) {
+        if let Some(Request { hold, id, .. }) = self.requests.remove(number) {
             hold.end(&id, reply.as_ref().err());
             self.ended.push_back((number, reply.map_err(|problem| problem.for_request(Some(&id)))));
         }
@@ -193,7 +193,7 @@ impl<B: Backend> InFlight<B> {
     fn expire(&mut self) {
         let now = Instant::now();
         let is_late =
-            |(number, request): (&u64, &Request<B>)| (request.deadline <= now).then_some((*number, request.budget));
+            |(number, request): (u64, &Request<B>)| (request.deadline <= now).then_some((number, request.budget));
         let expired: Vec<_> = self.requests.iter().filter_map(is_late).collect();
         for (number, budget) in expired {
             self.end(number, Err(late(budget)));
