@@ -36,7 +36,7 @@ pub use linear::{Epilogue, Linear};
 pub use norm::LayerNorm;
 pub use pages::release_pages;
 pub use pool::Pool;
-pub use threads::{wake_at_once, wake_in_turn};
+pub use threads::{wake_at_once, wake_in_turn, wake_on_time};
 
 /// Which instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

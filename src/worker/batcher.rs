@@ -21,6 +21,7 @@ use super::backend::Backend;
 use super::faults::Faults;
 use super::metrics::Meter;
 use crate::config::WorkerConfig;
+use crate::inference::kernels::wake_on_time;
 use crate::protocol::{Priority, Problem, ProblemCode, ServiceTime, TaskResult, TaskType};
 use queue::{Entry, Limits, Plan, Queue};
 
@@ -322,6 +323,7 @@ impl<B: Backend> Shared<B> {
     }
 
     fn work(&self) {
+        wake_on_time();
         let mut warm_ups = self.backend.warm_ups().into_iter();
         loop {
             // Work that is there goes before warming up.

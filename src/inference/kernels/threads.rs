@@ -1,4 +1,5 @@
-//! What the system is told of threads: whether one may take a processor away from another the moment it wakes up.
+//! What the system is told of threads: whether one may take a processor away from another the moment it wakes up, and
+//! how late it may be woken.
 
 /// From now on this thread waits for its turn when it wakes up (`SCHED_BATCH`, sched(7)), with its full share of the
 /// processors: whoever hands it work goes on, and hands it more at once. Where somebody chose how the process is scheduled,
@@ -15,6 +16,15 @@ pub fn wake_at_once() {
     #[cfg(target_os = "linux")]
     if linux::IN_TURN.get() {
         linux::IN_TURN.set(!linux::set_policy(nix::libc::SCHED_OTHER));
+    }
+}
+
+/// From now on this thread's waits end when they should. By default the system may end them 50 µs later, to end several
+/// at once (`PR_SET_TIMERSLACK`, prctl(2)).
+pub fn wake_on_time() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_timerslack(1) {
+        tracing::debug!(%error, "waits may end late");
     }
 }
 
@@ -76,6 +86,15 @@ mod tests {
             look();
         });
         assert_eq!(seen, [SCHED_OTHER, SCHED_BATCH, SCHED_OTHER]);
+    }
+
+    #[test]
+    fn waits_may_end_no_later_than_they_should() {
+        let slack = || {
+            wake_on_time();
+            nix::sys::prctl::get_timerslack().unwrap()
+        };
+        assert_eq!(std::thread::spawn(slack).join().unwrap(), 1);
     }
 
     #[test]
