@@ -13,7 +13,7 @@
 //! In reading order: `event` and `action` are the surface. `queue` orders what waits, `fleet` and `worker` hold what is
 //! known of workers, `score` what they are expected to take. `admission`, `dispatch`, `outcome` and
 //! `members` are the four kinds of decision; `breaker` and `retry` are what those lean on. `heap`,
-//! `ticket`, `timers`, `stats`, `rng` and `time` are the parts. Every timer is the scheduler's own: the shell
+//! `runs`, `ticket`, `timers`, `stats`, `rng` and `time` are the parts. Every timer is the scheduler's own: the shell
 //! sleeps until [`Scheduler::next_wakeup`] and sends [`Event::Tick`].
 
 /// What a change of a worker's standing is judged by, borrowed from beside the fleet.
@@ -40,6 +40,7 @@ mod outcome;
 mod queue;
 mod retry;
 mod rng;
+mod runs;
 mod score;
 mod stats;
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::stats::TaskFigures;
 use super::ticket::{LANES, Phase, Running, Ticket};
 use super::worker::{AttemptPlace, Worker};
-use super::{Action, AttemptId, Dispatch, DispatchKind, Scheduler, Time, WorkerKey};
-use crate::protocol::{ProblemCode, TaskType};
+use super::{Action, AttemptId, Dispatch, DispatchKind, PerTask, Scheduler, Time, WorkerKey};
+use crate::protocol::ProblemCode;
 
 /// After this long, an attempt of which nothing is known is looked at again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -27,23 +27,18 @@ impl Scheduler {
     pub(super) fn pump(&mut self, out: &mut Vec<Action>) {
         self.release_parked();
         self.reconsider_at = Time::NEVER;
-        let mut stuck = [false; TaskType::ALL.len()];
-        loop {
-            // Among tasks, too, the earliest virtual deadline goes first.
-            let next = (0..TaskType::ALL.len())
-                .filter(|&task| !stuck[task])
-                .filter_map(|task| self.queue.first(task).map(|order| (order, task)))
-                .min();
-            let Some((_, task)) = next else { break };
+        // The first of each task for which there may be a worker: among tasks, too, the earliest virtual deadline goes first.
+        let mut firsts: PerTask<_> = std::array::from_fn(|task| self.queue.first(task));
+        while let Some((_, task)) = (0..).zip(&firsts).filter_map(|(task, first)| Some(((*first)?, task))).min() {
             self.fleet.rank_stale(task, &mut surroundings!(self));
-            stuck[task] = !(self.fleet.has_room(task) && self.place_one(task, out));
+            let placed = self.fleet.has_room(task) && self.place_one(task, out);
+            firsts[task] = if placed { self.queue.first(task) } else { None };
         }
-        for task in 0..TaskType::ALL.len() {
-            let figures = &mut self.stats.tasks[task];
+        for (task, figures) in self.stats.tasks.iter_mut().enumerate() {
             if self.queue.ready(task) == 0 {
                 figures.saturated_since = None;
-            } else {
-                figures.saturated_since.get_or_insert(self.now);
+            } else if figures.saturated_since.is_none() {
+                figures.saturated_since = Some(self.now);
             }
         }
     }
@@ -211,7 +206,7 @@ impl Scheduler {
         self.stats.attempt_sent(f64::from(u8::from(kind == DispatchKind::Hedge)));
         self.timers.set(slot, &self.tickets[slot]);
         out.push(Action::Dispatch(Dispatch { attempt, worker: WorkerKey(worker), kind, budget, timeout }));
-        self.refresh_worker(worker);
+        self.touch_worker(worker, task);
     }
 
     /// A request's attempt is slower than most: tries it on another worker as well, if that is

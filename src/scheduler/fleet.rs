@@ -1,10 +1,13 @@
-//! The workers together: who may get work of which task now; `ranking` puts them in order.
+//! The workers together: who may get work of which task now; `ranking` puts them in order, those that are full
+//! into `buckets`.
 
+mod buckets;
 mod ranking;
 
 use std::time::Duration;
 
-use self::ranking::Rank;
+use self::buckets::ByCost;
+use self::ranking::{Place, Rank};
 use super::heap::IndexedHeap;
 use super::rng::Rng;
 use super::stats::TaskFigures;
@@ -31,8 +34,20 @@ struct Counted {
     ability: Ability,
     /// Requests a second that it can do.
     rate: f64,
-    /// Whether it is noted among the task's stale ranks.
-    stale: bool,
+}
+
+/// A worker, as it was last counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seat {
+    /// How it stands with what it can do.
+    standing: Standing,
+    /// The tasks among whose stale ranks it is noted, as bits.
+    stale: u8,
+    /// Those of them for which more may have changed than its load.
+    changed: u8,
+    tasks: PerTask<Counted>,
+    /// Where it is in each task's order.
+    places: PerTask<Option<Place>>,
 }
 
 /// One task's view of the fleet.
@@ -40,8 +55,8 @@ struct Counted {
 struct TaskView {
     /// Workers with room, by tier and predicted finish.
     index: [IndexedHeap<Rank>; 2],
-    /// The others that may get work, in the same order.
-    full: [IndexedHeap<Rank>; 2],
+    /// The others that may get work, by tier and predicted finish.
+    full: [ByCost; 2],
     usable: Group,
     barred: Group,
 }
@@ -59,7 +74,7 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
     workers: Vec<Option<Box<Worker>>>,
-    counted: Vec<PerTask<Counted>>,
+    seats: Vec<Seat>,
     tasks: PerTask<TaskView>,
     /// Workers whose rank is to be taken again before a task's order is next looked at: after most changes
     /// nobody asks about most tasks.
@@ -110,7 +125,7 @@ impl Fleet {
         let at = key as usize;
         if at >= self.workers.len() {
             self.workers.resize_with(at + 1, || None);
-            self.counted.resize(at + 1, PerTask::default());
+            self.seats.resize(at + 1, Seat::default());
         }
         if self.workers[at].replace(Box::new(worker)).is_none() {
             self.len += 1;
@@ -147,7 +162,7 @@ impl Fleet {
 
     /// Whether this worker may get work of this task.
     pub(super) fn is_eligible(&self, key: u32, task: usize) -> bool {
-        match self.counted.get(key as usize).map_or(Standing::Out, |c| c[task].standing) {
+        match self.seats.get(key as usize).map_or(Standing::Out, |seat| seat.tasks[task].standing) {
             Standing::In => true,
             Standing::Barred => self.desperate(task),
             Standing::Out => false,
@@ -176,49 +191,77 @@ impl Fleet {
 
     /// The least that a worker of a tier would cost if it had room, among those wanted.
     pub(super) fn best_full(&self, task: usize, tier: usize, wanted: impl FnMut(u32) -> bool) -> Option<f64> {
-        let heap = &self.tasks[task].full[tier];
-        let key = heap.find(4, wanted)?;
-        heap.key(key).map(|rank| f64::from_bits(rank.0))
+        self.tasks[task].full[tier].least(4, wanted)
+    }
+
+    /// Counts a worker again after an attempt of this task began or ended there.
+    pub(super) fn touch(&mut self, key: u32, task: usize, around: &Surroundings<'_>) {
+        let standing = self.standing(key);
+        if self.seats.get(key as usize).is_some_and(|seat| seat.standing == standing) {
+            // Its load and maybe the task's cost are all that can have changed, and no timer of it is due the sooner for
+            // that: `arm` sees to it.
+            self.touches += 1;
+            self.count(key, task, standing);
+            self.mark_stale(key, false);
+        } else {
+            self.refresh(key, around);
+        }
     }
 
     /// Counts a worker again after anything about it changed.
-    pub(super) fn refresh(&mut self, key: u32, around: &mut Surroundings<'_>) {
+    pub(super) fn refresh(&mut self, key: u32, around: &Surroundings<'_>) {
         let mut flipped = 0_u8;
         self.touches += 1;
-        let worker = self.get(key).filter(|w| w.alive());
-        let standing = worker.map_or(Standing::Out, |w| if w.barred() { Standing::Barred } else { Standing::In });
+        let standing = self.standing(key);
+        if let Some(seat) = self.seats.get_mut(key as usize) {
+            seat.standing = standing;
+        }
         for task in 0..TaskType::ALL.len() {
             let before = self.desperate(task);
             self.count(key, task, standing);
             if before != self.desperate(task) {
                 flipped |= 1 << task;
             }
-            self.mark_stale(key, task);
         }
+        self.mark_stale(key, true);
         self.arm(key, around);
         if flipped != 0 {
-            for other in 0..self.workers.len() as u32 {
-                for task in (0..TaskType::ALL.len()).filter(|t| flipped & (1 << t) != 0) {
-                    if other != key && self.counted[other as usize][task].standing == Standing::Barred {
-                        self.mark_stale(other, task);
-                    }
+            let barred = |seat: &Seat| {
+                (0..TaskType::ALL.len())
+                    .any(|task| flipped & (1 << task) != 0 && seat.tasks[task].standing == Standing::Barred)
+            };
+            for other in 0..self.seats.len() {
+                if barred(&self.seats[other]) {
+                    self.mark_stale(other as u32, true);
                 }
             }
+        }
+    }
+
+    fn standing(&self, key: u32) -> Standing {
+        match self.get(key) {
+            Some(w) if w.alive() => {
+                if w.barred() {
+                    Standing::Barred
+                } else {
+                    Standing::In
+                }
+            }
+            _ => Standing::Out,
         }
     }
 
     /// Puts a worker of this standing into the counts of a task, in place of what was counted of it before.
     fn count(&mut self, key: u32, task: usize, standing: Standing) {
         let worker = self.workers.get(key as usize).and_then(Option::as_deref);
-        let mut new = match worker {
+        let new = match worker {
             Some(w) if w.can(task) && standing != Standing::Out => {
-                Counted { standing, ability: w.abilities[task], rate: 1.0 / w.costs[task].unit(), stale: false }
+                Counted { standing, ability: w.abilities[task], rate: 1.0 / w.costs[task].unit() }
             }
             _ => Counted::default(),
         };
-        let Some(slot) = self.counted.get_mut(key as usize) else { return };
-        new.stale = slot[task].stale;
-        let old = std::mem::replace(&mut slot[task], new);
+        let Some(seat) = self.seats.get_mut(key as usize) else { return };
+        let old = std::mem::replace(&mut seat.tasks[task], new);
         if old == new {
             return; // as with most tasks after most changes
         }
@@ -239,13 +282,15 @@ impl Fleet {
         }
     }
 
-    /// Sets a worker's timer.
+    /// Sets a worker's timer: to when something is due, or sooner, so that it rings in time for what may
+    /// be due if the worker gets work meanwhile.
     pub(super) fn arm(&mut self, key: u32, around: &Surroundings<'_>) {
         let Some(w) = self.get(key) else { return };
         let due = w.due(around.now, Self::stall_limit(w, around), around.config);
         if due == Time::NEVER {
             self.timers.remove(key);
         } else {
+            let due = due.min(around.now + around.config.stall_after);
             // Never in the past: a timer that fires must make way for others.
             self.timers.set(key, due.max(around.now + Duration::from_micros(1)));
         }
@@ -271,7 +316,7 @@ impl Fleet {
         let open =
             self.iter().filter(|(k, w)| *k != key && w.alive() && w.breaker.state() != BreakerState::Closed).count();
         let others_can = |task: usize| {
-            let me = u32::from(self.counted[key as usize][task].standing == Standing::In);
+            let me = u32::from(self.seats[key as usize].tasks[task].standing == Standing::In);
             self.tasks[task].usable.workers.iter().sum::<u32>() > me
         };
         (open + 1) * 2 <= alive && (0..TaskType::ALL.len()).all(|task| !worker.can(task) || others_can(task))

@@ -1,12 +1,13 @@
 //! A 4-ary min-heap over small integers that can also change or remove any entry.
 //!
-//! One structure serves the waiting queues, the timers and the index of workers by predicted finish:
-//! each needs the least entry, and each needs to take out one in the middle (cancelled, re-armed,
-//! loaded) in O(log n). Four children a node keep it flat, and a node's children in one or two
-//! cache lines.
+//! It serves the index of workers by predicted finish, the workers' timers, and what of the requests comes in no
+//! order (see `runs`): each needs the least entry, and each needs to take out one in the middle (re-armed, loaded,
+//! cancelled) in O(log n). Four children a node keep it flat, and a node's children in one or two cache lines.
 
 const ARITY: usize = 4;
 const ABSENT: u32 = u32::MAX;
+/// Most entries that a search looks at.
+pub(super) const MAX_LOOK: usize = 16;
 
 /// See the module. `K` orders; entries with equal keys come in no promised order.
 #[derive(Clone, Debug)]
@@ -23,13 +24,6 @@ impl<K> Default for IndexedHeap<K> {
 }
 
 impl<K: Ord + Copy> IndexedHeap<K> {
-    /// Most entries that [`Self::find`] looks at.
-    pub(super) const MAX_LOOK: usize = 16;
-
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -83,40 +77,19 @@ impl<K: Ord + Copy> IndexedHeap<K> {
 
     /// The first id, in order of keys, that is wanted, among the first `limit`.
     pub(super) fn find(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
-        let (_, first) = self.entries.first()?;
-        if limit > 0 && wanted(*first) {
-            return Some(*first);
-        }
-        self.find_behind_first(limit.min(Self::MAX_LOOK), wanted)
+        let (_, first) = self.entries.first().filter(|_| limit > 0)?;
+        if wanted(*first) { Some(*first) } else { self.find_behind_first(limit, wanted) }
     }
 
     /// The same, where the first is known not to be wanted.
     #[cold]
     fn find_behind_first(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
-        // Best-first search: whoever comes next is a child of one that was looked at. Each look takes
-        // one out of the frontier and puts at most ARITY in.
-        let mut frontier = [0_usize; 1 + 16 * (ARITY - 1) + 1];
-        let mut len = ARITY.min(self.entries.len() - 1);
-        for (place, child) in frontier.iter_mut().zip(1..=len) {
-            *place = child;
-        }
-        for _ in 1..limit {
-            let next = (0..len).min_by_key(|&i| self.entries[frontier[i]].0)?;
-            let at = frontier[next];
-            let id = self.entries[at].1;
-            if wanted(id) {
-                return Some(id);
-            }
-            len -= 1;
-            frontier[next] = frontier[len];
-            for child in at * ARITY + 1..=at * ARITY + ARITY {
-                if child < self.entries.len() && len < frontier.len() {
-                    frontier[len] = child;
-                    len += 1;
-                }
-            }
-        }
-        None
+        self.in_order().take(limit).skip(1).map(|entry| entry.1).find(|&id| wanted(id))
+    }
+
+    /// The first [`MAX_LOOK`] entries, in order.
+    pub(super) fn in_order(&self) -> InOrder<'_, K> {
+        InOrder { entries: &self.entries, frontier: [0; FRONTIER], len: self.entries.len().min(1), looks: 0 }
     }
 
     fn place(&self, id: u32) -> Option<usize> {
@@ -158,6 +131,40 @@ impl<K: Ord + Copy> IndexedHeap<K> {
     }
 }
 
+/// Room for what the last look but one leaves of its children, and the root.
+const FRONTIER: usize = 1 + MAX_LOOK * (ARITY - 1);
+
+/// A best-first search: whoever comes next is a child of one that was looked at. Each look takes one out of
+/// the frontier and puts at most `ARITY` in.
+#[derive(Clone, Debug)]
+pub(super) struct InOrder<'a, K> {
+    entries: &'a [(K, u32)],
+    /// Places in the heap.
+    frontier: [usize; FRONTIER],
+    len: usize,
+    looks: usize,
+}
+
+impl<K: Ord + Copy> Iterator for InOrder<'_, K> {
+    type Item = (K, u32);
+
+    fn next(&mut self) -> Option<(K, u32)> {
+        if self.looks == MAX_LOOK {
+            return None;
+        }
+        let next = (0..self.len).min_by_key(|&i| self.entries[self.frontier[i]].0)?;
+        let at = self.frontier[next];
+        self.looks += 1;
+        self.len -= 1;
+        self.frontier[next] = self.frontier[self.len];
+        for child in (at * ARITY + 1..=at * ARITY + ARITY).take_while(|&child| child < self.entries.len()) {
+            self.frontier[self.len] = child;
+            self.len += 1;
+        }
+        Some(self.entries[at])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -181,15 +188,15 @@ mod tests {
                         prop_assert_eq!(heap.remove(id), map.remove(&id));
                     }
                 }
-                prop_assert_eq!(heap.len(), map.len());
+                prop_assert_eq!(heap.ids().count(), map.len());
                 prop_assert_eq!(heap.peek().map(|e| e.0), map.values().min().copied());
                 for (&id, &key) in &map { prop_assert_eq!(heap.key(id), Some(key)); }
             }
             let mut seen = Vec::new();
-            heap.find(16, |id| { seen.extend(heap.key(id)); false });
+            heap.find(MAX_LOOK, |id| { seen.extend(heap.key(id)); false });
             let mut sorted: Vec<_> = map.into_values().collect();
             sorted.sort_unstable();
-            sorted.truncate(16);
+            sorted.truncate(MAX_LOOK);
             prop_assert_eq!(seen, sorted);
         }
     }

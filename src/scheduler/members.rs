@@ -245,8 +245,12 @@ impl Scheduler {
 
     /// Counts a worker again after anything about it changed.
     pub(super) fn refresh_worker(&mut self, key: u32) {
-        let mut around = surroundings!(self);
-        self.fleet.refresh(key, &mut around);
+        self.fleet.refresh(key, &surroundings!(self));
+    }
+
+    /// The same after an attempt of this task began or ended there.
+    pub(super) fn touch_worker(&mut self, key: u32, task: usize) {
+        self.fleet.touch(key, task, &surroundings!(self));
     }
 
     /// The scheduler itself was not run for a while: silence and slowness in that time are not the

@@ -96,7 +96,6 @@ impl Scheduler {
         let Some(w) = self.fleet.get_mut(r.worker) else { return };
         t.record(Attempt { worker: w.id.clone(), outcome, seconds });
         let half_life = self.config.success_half_life;
-        let mut breaker_closed = false;
         match outcome {
             AttemptOutcome::Success => {
                 figures.attempt_took(now, seconds);
@@ -116,12 +115,17 @@ impl Scheduler {
                 w.figures.latency[task].record(now, seconds);
                 w.figures.done.add(now, 1);
                 w.success.record(now, true, half_life);
-                breaker_closed = w.breaker.succeed(now, r.started);
+                let breaker_closed = w.breaker.succeed(now, r.started);
                 w.worked_since_check = true;
                 w.stalled = false;
                 w.moved = now;
                 // It works, so it has got to what was given up by now.
                 w.orphans = 0;
+                if breaker_closed {
+                    self.breaker_closed(r.worker, out);
+                } else {
+                    return self.touch_worker(r.worker, task);
+                }
             }
             AttemptOutcome::Failed | AttemptOutcome::ConnectionLost | AttemptOutcome::Timeout => {
                 if outcome == AttemptOutcome::Timeout {
@@ -147,9 +151,6 @@ impl Scheduler {
                 w.moved = now;
             }
             AttemptOutcome::Busy | AttemptOutcome::Cancelled => {}
-        }
-        if breaker_closed {
-            self.breaker_closed(r.worker, out);
         }
         self.refresh_worker(r.worker);
     }

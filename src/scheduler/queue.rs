@@ -1,11 +1,11 @@
-//! What waits: one heap for each task, ordered by virtual deadline.
+//! What waits: for each task, ordered by virtual deadline.
 //!
 //! The virtual deadline is `min(client deadline, arrival + patience)`, with a patience of 0, 2 and 8 s for
 //! high, normal and low priority. So high goes first, and nothing is overtaken for longer than its
 //! patience by what came later: priority without starvation (earliest deadline first, after Liu and
 //! Layland 1973, over deadlines that the priority sets).
 
-use super::heap::IndexedHeap;
+use super::runs::SortedRuns;
 use super::ticket::Ticket;
 use super::{PerTask, Time};
 use crate::protocol::{ByPriority, Priority};
@@ -16,7 +16,7 @@ pub(super) type Order = (Time, u64);
 /// See the module. Counts include what waits out a back-off or for the retry budget.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    heaps: PerTask<IndexedHeap<Order>>,
+    tasks: PerTask<SortedRuns<Order>>,
     waiting: PerTask<[usize; Priority::ALL.len()]>,
     total: usize,
 }
@@ -33,14 +33,14 @@ impl Queue {
 
     /// A request waits no longer.
     pub(super) fn leave(&mut self, slot: u32, t: &Ticket) {
-        self.heaps[t.task.index()].remove(slot);
+        self.tasks[t.task.index()].remove(slot);
         self.waiting[t.task.index()][t.priority as usize] -= 1;
         self.total -= 1;
     }
 
     /// A waiting request is ready to go to a worker.
     pub(super) fn push(&mut self, slot: u32, t: &Ticket) {
-        self.heaps[t.task.index()].set(slot, (t.order, t.sequence));
+        self.tasks[t.task.index()].set(slot, (t.order, t.sequence));
     }
 
     /// Requests that wait.
@@ -50,22 +50,22 @@ impl Queue {
 
     /// Requests of a task that are ready to go.
     pub(super) fn ready(&self, task: usize) -> usize {
-        self.heaps[task].len()
+        self.tasks[task].len()
     }
 
     /// The place of the first of a task that is ready to go.
     pub(super) fn first(&self, task: usize) -> Option<Order> {
-        self.heaps[task].peek().map(|e| e.0)
+        self.tasks[task].peek().map(|e| e.0)
     }
 
     /// The first few of a task in order, until one is wanted.
     pub(super) fn find(&self, task: usize, wanted: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.heaps[task].find(Self::LOOK, wanted)
+        self.tasks[task].find(Self::LOOK, wanted)
     }
 
     /// Every request of a task that is ready to go, in no order.
     pub(super) fn slots(&self, task: usize) -> impl Iterator<Item = u32> + '_ {
-        self.heaps[task].ids()
+        self.tasks[task].ids()
     }
 
     /// Requests of a task that wait.

@@ -19,6 +19,8 @@ pub(super) struct TaskCost {
     max_batch: u32,
     /// Batch size at which most of what batching gains is gained.
     batch: f64,
+    /// One request's share of a full batch, seconds.
+    unit: f64,
     /// When an answer or a report last confirmed it.
     pub(super) measured: Option<Time>,
 }
@@ -36,7 +38,15 @@ impl TaskCost {
     const BRIEF: f64 = 0.1;
 
     pub(super) fn unknown() -> Self {
-        Self { fixed: 0.0, per_item: Self::ASSUMED, stretch: 1.0, max_batch: 1, batch: 1.0, measured: None }
+        Self {
+            fixed: 0.0,
+            per_item: Self::ASSUMED,
+            stretch: 1.0,
+            max_batch: 1,
+            batch: 1.0,
+            unit: Self::ASSUMED,
+            measured: None,
+        }
     }
 
     /// The worker says what it takes. A worker repeats the same figures until it works again, so
@@ -63,6 +73,7 @@ impl TaskCost {
             most
         };
         self.measured = Some(now);
+        self.unit = self.full() / self.batch;
     }
 
     /// An answer says what its batch took.
@@ -79,6 +90,7 @@ impl TaskCost {
             self.stretch += Self::WEIGHT * (ratio - self.stretch);
         }
         self.measured = Some(now);
+        self.unit = self.full() / self.batch;
     }
 
     /// A batch of one, seconds.
@@ -93,7 +105,7 @@ impl TaskCost {
 
     /// One request's share of a full batch, seconds.
     pub(super) fn unit(&self) -> f64 {
-        self.full() / self.batch
+        self.unit
     }
 
     /// Requests in a full batch.
@@ -112,7 +124,7 @@ impl TaskCost {
         let full = self.full();
         // Never less than 0, so cutting off rounds down; one is added where that lost something.
         let wanted = slack * (rtt + full) / full;
-        let whole = (wanted as u64) as f64;
+        let whole = f64::from(wanted as u32);
         let batches = (if whole < wanted { whole + 1.0 } else { whole }).max(2.0);
         batches * full
     }

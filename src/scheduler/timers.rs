@@ -1,29 +1,28 @@
 //! When something is due for a request.
 //!
-//! What waits and what runs have a heap each: a request that runs is soon done, and taking its timer out
-//! again should cost what few running ones cost, not what a long queue does.
+//! What waits and what runs are apart: the few that run are looked at often and have time-outs of their own kinds.
 
 use super::Time;
-use super::heap::IndexedHeap;
+use super::runs::SortedRuns;
 use super::ticket::Ticket;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    waiting: IndexedHeap<Time>,
-    running: IndexedHeap<Time>,
+    waiting: SortedRuns<Time>,
+    running: SortedRuns<Time>,
 }
 
 impl Timers {
     /// Sets a request's timer to when something about it is due.
     pub(super) fn set(&mut self, slot: u32, t: &Ticket) {
-        let (heap, other) = if t.in_flight() > 0 {
+        let (timers, others) = if t.in_flight() > 0 {
             (&mut self.running, &mut self.waiting)
         } else {
             (&mut self.waiting, &mut self.running)
         };
-        other.remove(slot);
-        heap.set(slot, t.due());
+        others.remove(slot);
+        timers.set(slot, t.due());
     }
 
     /// Nothing is due any more for this request.

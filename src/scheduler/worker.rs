@@ -233,8 +233,11 @@ impl Worker {
     pub(super) fn forming(&self, task: usize) -> Option<f64> {
         let cost = &self.costs[task];
         let load = f64::from(self.load[task]);
+        if load <= cost.batch() || !cost.is_mostly_fixed() {
+            return None;
+        }
         let over = load % cost.batch();
-        (load > cost.batch() && over > 0.0 && cost.is_mostly_fixed()).then(|| over * cost.unit())
+        (over > 0.0).then(|| over * cost.unit())
     }
 
     /// How much of its work a worker that came back gets: from a tenth to all.

@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use super::{Fleet, Surroundings, Worker, tier_of};
-use crate::protocol::BreakerState;
+use super::{Fleet, Surroundings, tier_of};
+use crate::protocol::{BreakerState, TaskType};
 use crate::scheduler::Ability;
 use crate::scheduler::score::failure_penalty;
+use crate::scheduler::worker::Worker;
 
 /// A predicted finish, as [`grained`] bits that order like the number; then who was touched longest ago, give or
 /// take chance.
 pub(super) type Rank = (u64, u64);
+
+/// Where a worker is in a task's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    tier: usize,
+    /// Whether it has room: it is in the index, or among the full.
+    room: bool,
+}
 
 /// A number's bits, which order like it, without what lies within an eighth of it: measured times differ by
 /// more than that from chance, and workers that are as good as equal should share the work.
@@ -19,52 +28,81 @@ fn grained(cost: f64) -> u64 {
 }
 
 impl Fleet {
-    /// Notes that a worker's rank is to be taken again.
-    pub(super) fn mark_stale(&mut self, key: u32, task: usize) {
-        if let Some(counted) = self.counted.get_mut(key as usize)
-            && !std::mem::replace(&mut counted[task].stale, true)
-        {
-            self.stale[task].push(key);
+    /// Notes that a worker's ranks are to be taken again, as its load changed, or more than that.
+    pub(super) fn mark_stale(&mut self, key: u32, changed: bool) {
+        const ALL: u8 = (1 << TaskType::ALL.len()) - 1;
+        let Some(seat) = self.seats.get_mut(key as usize) else { return };
+        if changed {
+            seat.changed = ALL;
+        }
+        let fresh = ALL & !std::mem::replace(&mut seat.stale, ALL);
+        for (task, stale) in self.stale.iter_mut().enumerate() {
+            if fresh & (1 << task) != 0 {
+                stale.push(key);
+            }
         }
     }
 
     /// Brings the order of a task's workers up to date; to be called before it is looked at.
+    #[inline]
     pub(in crate::scheduler) fn rank_stale(&mut self, task: usize, around: &mut Surroundings<'_>) {
-        while let Some(key) = self.stale[task].pop() {
-            self.counted[key as usize][task].stale = false;
-            self.rank(key, task, around);
+        if !self.stale[task].is_empty() {
+            self.rank_all_stale(task, around);
         }
     }
 
-    /// Puts a worker into a task's index, or takes it out.
-    fn rank(&mut self, key: u32, task: usize, around: &mut Surroundings<'_>) {
-        let eligible = self.is_eligible(key, task);
-        let tier = self.counted.get(key as usize).and_then(|c| tier_of(c[task].ability));
+    fn rank_all_stale(&mut self, task: usize, around: &mut Surroundings<'_>) {
+        while let Some(key) = self.stale[task].pop() {
+            let seat = &mut self.seats[key as usize];
+            let changed = seat.changed & (1 << task) != 0;
+            seat.stale &= !(1 << task);
+            seat.changed &= !(1 << task);
+            self.rank(key, task, changed, around);
+        }
+    }
+
+    /// Puts a worker into a task's order, or takes it out. One that was full and is full again stays where it is, unless
+    /// more than its load changed: about as much waits there as before.
+    fn rank(&mut self, key: u32, task: usize, changed: bool, around: &mut Surroundings<'_>) {
         let worker = self.workers.get(key as usize).and_then(Option::as_deref);
-        let backlog = worker.map_or(0.0, Worker::backlog);
-        let room = worker.is_some_and(|w| w.has_room(task, backlog, around.now, around.config));
-        let rank = match (worker, eligible) {
-            (Some(w), true) => {
-                // A tie-break by chance alone would keep those that once drew a high number from ever
-                // being touched again; one by turns alone would march in step.
-                let chance = u64::from(around.rng.next_u32()) % (4 * self.len as u64).max(1);
+        let Some(seat) = self.seats.get(key as usize) else { return };
+        let tier = tier_of(seat.tasks[task].ability);
+        let before = seat.places[task];
+        let (place, cost, turn) = match (worker, tier) {
+            (Some(w), Some(tier)) if self.is_eligible(key, task) => {
+                let backlog = w.backlog();
+                let room = w.has_room(task, backlog, around.now, around.config);
+                if !changed && before == Some(Place { tier, room: false }) && !room {
+                    return;
+                }
                 // A batch that fills up is filled before another one is begun: behind the batch that was begun first,
                 // and so is over first, since its worker is the one that was touched longest ago.
-                let (spared, turn) = w.forming(task).map_or((0.0, self.touches + chance), |spared| (spared, 0));
-                Some((grained(self.cost(w, task, backlog - spared, around)), turn))
+                let forming = w.forming(task);
+                let turn = if room && forming.is_none() {
+                    // A tie-break by chance alone would keep those that once drew a high number from ever
+                    // being touched again; one by turns alone would march in step.
+                    self.touches + u64::from(around.rng.next_u32()) % (4 * self.len as u64).max(1)
+                } else {
+                    0
+                };
+                let cost = self.cost(w, task, backlog - forming.unwrap_or(0.0), around);
+                (Some(Place { tier, room }), grained(cost), turn)
             }
-            _ => None,
+            _ => (None, 0, 0),
         };
+        self.seats[key as usize].places[task] = place;
         let view = &mut self.tasks[task];
-        for (i, (index, full)) in view.index.iter_mut().zip(&mut view.full).enumerate() {
-            let (holds, lacks) = if room { (index, full) } else { (full, index) };
-            lacks.remove(key);
-            match rank {
-                Some(rank) if tier == Some(i) => holds.set(key, rank),
-                _ => {
-                    holds.remove(key);
-                }
+        if let Some(Place { tier, room }) = before.filter(|_| before != place) {
+            if room {
+                view.index[tier].remove(key);
+            } else {
+                view.full[tier].remove(key);
             }
+        }
+        match place {
+            Some(Place { tier, room: true }) => view.index[tier].set(key, (cost, turn)),
+            Some(Place { tier, room: false }) => view.full[tier].set(key, f64::from_bits(cost)),
+            None => {}
         }
     }
 
