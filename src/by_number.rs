@@ -130,15 +130,12 @@ impl<V> ByNumber<V> {
             return;
         }
         let entry = Some((number, value));
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = entry;
-                slot
-            }
-            None => {
-                self.slots.push(entry);
-                self.slots.len() as u32 - 1
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = entry;
+            slot
+        } else {
+            self.slots.push(entry);
+            self.slots.len() as u32 - 1
         };
         self.index.insert(number, slot);
     }

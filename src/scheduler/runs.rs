@@ -75,7 +75,8 @@ impl<K: Ord + Copy + Default> SortedRuns<K> {
 
     /// Every id, in no order.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        let of_run = |run: &Run<K>| std::iter::successors(self.some(run.head), |&id| self.some(self.link(id).behind));
+        let some = |id: u32| (id != NONE).then_some(id);
+        let of_run = move |run: &Run<K>| std::iter::successors(some(run.head), move |&id| some(self.link(id).behind));
         self.runs.iter().flat_map(of_run).chain(self.others.ids())
     }
 
@@ -196,10 +197,6 @@ impl<K: Ord + Copy + Default> SortedRuns<K> {
 
     fn link(&self, id: u32) -> &Link<K> {
         &self.links[id as usize]
-    }
-
-    fn some(&self, id: u32) -> Option<u32> {
-        (id != NONE).then_some(id)
     }
 }
 
