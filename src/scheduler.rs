@@ -213,15 +213,16 @@ impl Scheduler {
         if t.deadline <= due {
             return self.fail(slot, ProblemCode::DeadlineExceeded, None, out);
         }
-        let gives_up = |r: &Option<ticket::Running>| r.is_some_and(|r| r.gives_up <= due);
-        if let Some(lane) = t.running.iter().position(gives_up) {
+        let gives_up = |(lane, r): (usize, &ticket::Running)| (r.gives_up <= due).then_some(lane);
+        let late = t.running().find_map(gives_up);
+        if let Some(lane) = late {
             self.end_attempt(slot, lane, AttemptOutcome::Timeout, out);
-        } else if t.phase == Phase::BackingOff && t.resume_at <= due {
-            self.resume(slot);
-        } else if t.hedge_at <= due {
-            self.hedge(slot, out);
-        } else {
+        } else if t.look_at > due {
             self.timers.set(slot, t);
+        } else if t.phase == Phase::BackingOff {
+            self.resume(slot);
+        } else {
+            self.hedge(slot, out);
         }
     }
 }

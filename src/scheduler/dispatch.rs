@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::stats::TaskFigures;
-use super::ticket::{LANES, Phase, Running, Ticket};
-use super::worker::{AttemptPlace, Worker};
+use super::ticket::{Phase, Running, Ticket};
+use super::worker::Worker;
 use super::{Action, AttemptId, Dispatch, DispatchKind, PerTask, Scheduler, Time, WorkerKey};
 use crate::protocol::ProblemCode;
 
@@ -84,10 +84,10 @@ impl Scheduler {
     fn choose(&self, slot: u32) -> Choice {
         let t = &self.tickets[slot];
         let task = t.task.index();
-        let fresh = |w: u32| !t.tried.contains(w);
+        let fresh = |w: u32| !t.has_tried(w);
         let mut best = [0, 1].map(|tier| self.fleet.best(task, tier, fresh));
-        if best == [None, None] && t.tried.iter().next().is_some() {
-            let tried = t.tried.iter().filter(|&w| self.fleet.is_eligible(w, task)).count() as u32;
+        if best == [None, None] && t.tried().next().is_some() {
+            let tried = t.tried().filter(|&w| self.fleet.is_eligible(w, task)).count() as u32;
             if self.fleet.eligible_all(task) > tried {
                 return Choice::Wait(Time::NEVER); // another worker first, and there is one
             }
@@ -147,9 +147,9 @@ impl Scheduler {
             self.stats.tasks[t.task.index()].drained(self.now, t.priority, t.order);
         }
         t.phase = Phase::Running;
-        t.last_start = Some(self.now);
+        t.last_start = self.now;
         let (task, hedged) = (t.task.index(), t.hedged);
-        self.tickets[slot].hedge_at =
+        self.tickets[slot].look_at =
             if hedged { Time::NEVER } else { self.late_from(task, worker, Worker::backlog, self.now) };
         self.send(slot, worker, kind, extra, out);
     }
@@ -176,28 +176,27 @@ impl Scheduler {
     fn send(&mut self, slot: u32, worker: u32, kind: DispatchKind, extra: bool, out: &mut Vec<Action>) {
         let t = &mut self.tickets[slot];
         let task = t.task.index();
-        let Some(lane) = (0..LANES).find(|&l| t.running[l].is_none()) else { return };
         let Some(w) = self.fleet.get_mut(worker) else { return };
         let budget = t.deadline.since(self.now);
         let timeout = self.stats.tasks[task].attempt_timeout(w.predict(task), budget.as_secs_f64(), &self.config);
         let timeout = Time::ZERO.plus_secs(timeout).since_start().min(budget);
-        if w.attempts.is_empty() {
-            w.moved = self.now; // it stood still because it had nothing to do
-        }
-        let place = w.attempts.len() as u32;
-        w.attempts.push(AttemptPlace { slot, lane: lane as u8 });
-        w.load[task] += 1;
-        w.figures.sent += 1;
-        t.dispatched += 1;
-        t.running[lane] = Some(Running {
-            number: t.dispatched,
+        let running = Running {
+            number: t.dispatched + 1,
             worker,
-            place,
             started: self.now,
             gives_up: self.now + timeout,
             extra,
             hedge: kind == DispatchKind::Hedge,
-        });
+        };
+        if !t.start(running) {
+            return;
+        }
+        t.dispatched += 1;
+        if w.in_flight() == 0 {
+            w.moved = self.now; // it stood still because it had nothing to do
+        }
+        w.load[task] += 1;
+        w.figures.sent += 1;
         let attempt = AttemptId { ticket: t.id, number: t.dispatched };
         self.in_flight += 1;
         self.stats.counters.attempts += 1;
@@ -214,16 +213,16 @@ impl Scheduler {
     pub(super) fn hedge(&mut self, slot: u32, out: &mut Vec<Action>) {
         let t = &mut self.tickets[slot];
         let task = t.task.index();
-        t.hedge_at = Time::NEVER;
-        let alone = t.running.iter().flatten().next().filter(|_| !t.hedged && t.in_flight() == 1);
-        let Some(&Running { worker, started, .. }) = alone else {
+        t.look_at = Time::NEVER;
+        let alone = t.running().next().filter(|_| !t.hedged && t.in_flight() == 1);
+        let Some((_, &Running { worker, started, .. })) = alone else {
             self.timers.set(slot, t);
             return;
         };
         // What is known may have changed since it was sent.
         let late = self.late_from(task, worker, |_| 0.0, started);
         if late > self.now {
-            self.tickets[slot].hedge_at = late;
+            self.tickets[slot].look_at = late;
             self.timers.set(slot, &self.tickets[slot]);
             return;
         }
@@ -234,7 +233,7 @@ impl Scheduler {
         let affordable = self.stats.hedge_share() <= self.stats.tasks[task].hedge_share(&self.config)
             && self.budget.has_room(self.in_flight, &self.config)
             && self.queue.ready(task) <= self.fleet.eligible_all(task) as usize;
-        let other = |w: u32| !t.runs_on(w) && !t.tried.contains(w);
+        let other = |w: u32| !t.runs_on(w) && !t.has_tried(w);
         let target = (0..2).find_map(|tier| self.fleet.best(task, tier, other));
         match target {
             Some(worker) if worth_it && affordable => {
@@ -245,7 +244,7 @@ impl Scheduler {
             }
             _ => {
                 let again = (known.p95 / 2.0).max(0.05);
-                self.tickets[slot].hedge_at = self.now.plus_secs(again);
+                self.tickets[slot].look_at = self.now.plus_secs(again);
                 self.timers.set(slot, &self.tickets[slot]);
             }
         }

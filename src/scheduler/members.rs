@@ -71,7 +71,7 @@ impl Scheduler {
         }
         w.progress = report.progress;
         w.reported_in_flight = report.in_flight;
-        w.orphans = w.orphans.min(report.in_flight.saturating_sub(w.attempts.len() as u32));
+        w.orphans = w.orphans.min(report.in_flight.saturating_sub(w.in_flight()));
         if w.silent && report.age >= self.config.suspect_after {
             // Its supervisor lives, its serving process does not report: that is no sign of life.
             return self.check_worker(key.0, out);
@@ -224,9 +224,19 @@ impl Scheduler {
 
     /// Takes all work away from a worker; it goes to others at once.
     fn take_back(&mut self, key: u32, out: &mut Vec<Action>) {
-        while let Some(place) = self.fleet.get(key).and_then(|w| w.attempts.last().copied()) {
-            self.end_attempt(place.slot, place.lane as usize, AttemptOutcome::ConnectionLost, out);
+        let Some(w) = self.fleet.get_mut(key) else { return };
+        w.orphans = 0;
+        if w.in_flight() == 0 {
+            return;
         }
+        let on_it =
+            |slot| self.tickets[slot].running().filter(|(_, r)| r.worker == key).map(move |(lane, _)| (slot, lane));
+        let mut places: Vec<_> = self.timers.running().flat_map(on_it).collect();
+        places.sort_unstable_by_key(|&(slot, _)| self.tickets[slot].sequence);
+        for (slot, lane) in places {
+            self.end_attempt(slot, lane, AttemptOutcome::ConnectionLost, out);
+        }
+        // Those were in its place when they were given up, and it is gone.
         if let Some(w) = self.fleet.get_mut(key) {
             w.orphans = 0;
         }
@@ -268,9 +278,7 @@ impl Scheduler {
         }
         for slot in running {
             let t = &mut self.tickets[slot];
-            for r in t.running.iter_mut().flatten() {
-                r.gives_up = (r.gives_up + pause).min(t.deadline);
-            }
+            t.extend(pause);
             self.timers.set(slot, t);
         }
         let keys: Vec<u32> = self.fleet.iter().map(|(key, _)| key).collect();

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::ticket::{Phase, Running};
-use super::worker::AttemptPlace;
 use super::{Action, Answer, AttemptId, DispatchKind, Scheduler, TicketId, Timing, Verdict, WorkerKey};
 use crate::protocol::{Attempt, AttemptOutcome, ProblemCode};
 
@@ -26,8 +25,8 @@ impl Scheduler {
         out: &mut Vec<Action>,
     ) {
         let Some(slot) = self.tickets.slot_of(attempt.ticket) else { return };
-        let running = self.tickets[slot].running;
-        let Some(lane) = running.iter().position(|r| r.is_some_and(|r| r.number == attempt.number)) else { return };
+        let of_number = |(lane, r): (usize, &Running)| (r.number == attempt.number).then_some(lane);
+        let Some(lane) = self.tickets[slot].running().find_map(of_number) else { return };
         let Some(r) = self.take_attempt(slot, lane, EndedBy::Shell, out) else { return };
         self.note_end(slot, &r, outcome, timing, out);
         self.after_end(slot, &r, outcome, out);
@@ -55,7 +54,7 @@ impl Scheduler {
     /// Takes an attempt from its worker.
     fn take_attempt(&mut self, slot: u32, lane: usize, by: EndedBy, out: &mut Vec<Action>) -> Option<Running> {
         let t = &mut self.tickets[slot];
-        let r = t.running[lane].take()?;
+        let r = t.stop(lane)?;
         self.in_flight -= 1;
         if r.extra {
             self.budget.give_back();
@@ -63,14 +62,7 @@ impl Scheduler {
         let task = t.task.index();
         let ticket = t.id;
         if let Some(w) = self.fleet.get_mut(r.worker) {
-            w.attempts.swap_remove(r.place as usize);
             w.load[task] -= 1;
-            // The last one took its place.
-            if let Some(&AttemptPlace { slot, lane }) = w.attempts.get(r.place as usize)
-                && let Some(moved) = &mut self.tickets[slot].running[lane as usize]
-            {
-                moved.place = r.place;
-            }
         }
         if by == EndedBy::Scheduler {
             let attempt = AttemptId { ticket, number: r.number };
@@ -171,15 +163,15 @@ impl Scheduler {
             _ => {}
         }
         let t = &mut self.tickets[slot];
-        t.tried.add(r.worker);
-        t.hedge_at = super::Time::NEVER;
+        t.failed_on(r.worker);
+        t.look_at = super::Time::NEVER;
         let charged = !matches!(outcome, AttemptOutcome::Busy | AttemptOutcome::Cancelled);
         if t.in_flight() > 0 {
             // The other attempt may still succeed; if it is late, or once it is, it gets company again.
             if !charged || t.retries < self.config.max_retries {
                 t.retries += u32::from(charged);
                 t.hedged = false;
-                t.hedge_at = self.now;
+                t.look_at = self.now;
             }
             self.timers.set(slot, t);
             return;
@@ -201,7 +193,7 @@ impl Scheduler {
                 self.queue.push(slot, t);
             } else {
                 t.phase = Phase::BackingOff;
-                t.resume_at = self.now + super::retry::back_off(retries, self.rng.unit(), &self.config);
+                t.look_at = self.now + super::retry::back_off(retries, self.rng.unit(), &self.config);
             }
         } else {
             t.next_kind = DispatchKind::Again;
@@ -215,14 +207,15 @@ impl Scheduler {
     pub(super) fn resume(&mut self, slot: u32) {
         let t = &mut self.tickets[slot];
         t.phase = Phase::Parked;
-        t.resume_at = super::Time::NEVER;
+        t.look_at = super::Time::NEVER;
         self.parked.set(slot, (t.order, t.sequence));
         self.timers.set(slot, t);
     }
 
     /// Answers a request, once and for all; what still runs of it is cancelled.
     fn finish(&mut self, slot: u32, verdict: Verdict, out: &mut Vec<Action>) {
-        for lane in 0..self.tickets[slot].running.len() {
+        loop {
+            let Some(lane) = self.tickets[slot].running().next().map(|(lane, _)| lane) else { break };
             if let Some(r) = self.take_attempt(slot, lane, EndedBy::Scheduler, out) {
                 let outcome = match verdict {
                     Verdict::Failure { code: ProblemCode::DeadlineExceeded, .. } => AttemptOutcome::Timeout,
@@ -248,7 +241,7 @@ impl Scheduler {
             task: t.task,
             priority: t.priority,
             latency,
-            queue_time: t.last_start.map_or(latency, |at| at.since(t.arrival)),
+            queue_time: if t.dispatched == 0 { latency } else { t.last_start.since(t.arrival) },
             retries: t.dispatched.saturating_sub(1),
             attempts: self.tickets.remove(slot),
         };

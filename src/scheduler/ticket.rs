@@ -1,6 +1,7 @@
 //! Requests that are not answered yet: their slots, and each one's own state.
 
 use std::ops::{Index, IndexMut};
+use std::time::Duration;
 
 use super::{DispatchKind, Submission, TicketId, Time};
 use crate::by_number::NumberIndex;
@@ -32,8 +33,6 @@ pub(super) fn virtual_deadline(s: &Submission, now: Time, config: &SchedulerConf
 pub(super) struct Running {
     pub(super) number: u32,
     pub(super) worker: u32,
-    /// Its place in the worker's list.
-    pub(super) place: u32,
     pub(super) started: Time,
     pub(super) gives_up: Time,
     /// Whether it holds a part of the retry budget.
@@ -45,10 +44,22 @@ pub(super) struct Running {
 /// The first attempt and a hedge beside it.
 pub(super) const LANES: usize = 2;
 
-/// A request that is not answered yet.
+/// A request that is not answered yet. Thousands of them wait, and each is looked at a few times, long after the last: what
+/// is always asked for is in the first cache line, a first attempt in the second, and the rest of it in the third.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct Ticket {
     pub(super) id: TicketId,
+    pub(super) arrival: Time,
+    pub(super) deadline: Time,
+    /// Its place in the order: the virtual deadline.
+    pub(super) order: Time,
+    /// When a back-off ends, or a second attempt is considered.
+    pub(super) look_at: Time,
+    /// When its last attempt began; never, before the first.
+    pub(super) last_start: Time,
+    pub(super) dispatched: u32,
+    pub(super) retries: u32,
     pub(super) task: TaskType,
     pub(super) priority: Priority,
     pub(super) phase: Phase,
@@ -56,72 +67,120 @@ pub(super) struct Ticket {
     pub(super) next_kind: DispatchKind,
     /// Whether a queued retry already holds its part of the retry budget.
     pub(super) has_token: bool,
-    pub(super) arrival: Time,
-    pub(super) deadline: Time,
-    /// Its place in the order: the virtual deadline.
-    pub(super) order: Time,
+    pub(super) hedged: bool,
+    /// Attempts in the lanes.
+    in_flight: u8,
+
+    first_lane: Option<Running>,
+    pub(super) log: Vec<Attempt>,
+    pub(super) bytes: usize,
+
+    second_lane: Option<Running>,
+    tried: Tried,
     /// Breaks ties in the order by arrival.
     pub(super) sequence: u64,
-    pub(super) bytes: usize,
-    /// When a back-off ends.
-    pub(super) resume_at: Time,
-    /// When a second attempt is considered.
-    pub(super) hedge_at: Time,
-    pub(super) hedged: bool,
-    pub(super) running: [Option<Running>; LANES],
-    pub(super) dispatched: u32,
-    pub(super) retries: u32,
-    /// When its last attempt began.
-    pub(super) last_start: Option<Time>,
-    pub(super) tried: Tried,
-    pub(super) log: Vec<Attempt>,
 }
 
 impl Ticket {
     fn new(s: &Submission, now: Time, sequence: u64, config: &SchedulerConfig) -> Self {
         Self {
             id: s.ticket,
+            arrival: now,
+            deadline: s.deadline,
+            order: virtual_deadline(s, now, config),
+            look_at: Time::NEVER,
+            last_start: Time::NEVER,
+            dispatched: 0,
+            retries: 0,
             task: s.task,
             priority: s.priority,
             phase: Phase::Queued,
             next_kind: DispatchKind::First,
             has_token: false,
-            arrival: now,
-            deadline: s.deadline,
-            order: virtual_deadline(s, now, config),
-            sequence,
-            bytes: s.bytes,
-            resume_at: Time::NEVER,
-            hedge_at: Time::NEVER,
             hedged: false,
-            running: [None; LANES],
-            dispatched: 0,
-            retries: 0,
-            last_start: None,
-            tried: Tried::default(),
+            in_flight: 0,
+            first_lane: None,
             log: Vec::new(),
+            bytes: s.bytes,
+            second_lane: None,
+            tried: Tried::default(),
+            sequence,
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.running.iter().flatten().count()
+        usize::from(self.in_flight)
+    }
+
+    /// The attempts that run, with their lanes.
+    pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Running)> {
+        let lanes = (0..LANES).filter_map(|lane| Some((lane, self.lane(lane).as_ref()?)));
+        lanes.take(self.in_flight()) // and no look at a lane behind the last
+    }
+
+    /// Starts an attempt in a lane that is free; false if there is none.
+    pub(super) fn start(&mut self, running: Running) -> bool {
+        let Some(lane) = (0..LANES).find(|&lane| self.lane(lane).is_none()) else { return false };
+        *self.lane_mut(lane) = Some(running);
+        self.in_flight += 1;
+        true
+    }
+
+    /// Ends the attempt in a lane.
+    pub(super) fn stop(&mut self, lane: usize) -> Option<Running> {
+        let running = self.lane_mut(lane).take()?;
+        self.in_flight -= 1;
+        Some(running)
+    }
+
+    /// Lets its attempts take this much longer, as far as there is time.
+    pub(super) fn extend(&mut self, pause: Duration) {
+        let deadline = self.deadline;
+        for running in [&mut self.first_lane, &mut self.second_lane].into_iter().flatten() {
+            running.gives_up = (running.gives_up + pause).min(deadline);
+        }
+    }
+
+    fn lane(&self, lane: usize) -> &Option<Running> {
+        if lane == 0 { &self.first_lane } else { &self.second_lane }
+    }
+
+    fn lane_mut(&mut self, lane: usize) -> &mut Option<Running> {
+        if lane == 0 { &mut self.first_lane } else { &mut self.second_lane }
     }
 
     /// Whether a worker has it now.
     pub(super) fn runs_on(&self, worker: u32) -> bool {
-        self.running.iter().flatten().any(|r| r.worker == worker)
+        self.running().any(|(_, r)| r.worker == worker)
+    }
+
+    /// It failed on this worker.
+    pub(super) fn failed_on(&mut self, worker: u32) {
+        self.tried.add(worker);
+    }
+
+    /// Whether it is one of the last few workers that it failed on.
+    pub(super) fn has_tried(&self, worker: u32) -> bool {
+        self.dispatched > 0 && self.tried.contains(worker)
+    }
+
+    /// The last few workers that it failed on.
+    pub(super) fn tried(&self) -> impl Iterator<Item = u32> + '_ {
+        self.tried.iter().take(if self.dispatched > 0 { usize::MAX } else { 0 })
     }
 
     /// When something about it is due.
     pub(super) fn due(&self) -> Time {
-        let resume = if self.phase == Phase::BackingOff { self.resume_at } else { Time::NEVER };
-        let attempts = self.running.iter().flatten().map(|r| r.gives_up).min().unwrap_or(Time::NEVER);
-        self.deadline.min(resume).min(attempts).min(self.hedge_at)
+        let attempts = self.running().map(|(_, r)| r.gives_up).min().unwrap_or(Time::NEVER);
+        self.deadline.min(attempts).min(self.look_at)
     }
 
     pub(super) fn record(&mut self, attempt: Attempt) {
         if self.log.len() >= SchedulerConfig::MAX_ATTEMPT_RECORDS {
             self.log.pop();
+        }
+        if self.log.capacity() == 0 {
+            self.log.reserve_exact(1); // most have no second
         }
         self.log.push(attempt);
     }
@@ -129,24 +188,24 @@ impl Ticket {
 
 /// The last few workers that a request failed on.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tried {
+struct Tried {
     workers: [u32; 4],
     count: u32,
 }
 
 impl Tried {
-    pub(super) fn add(&mut self, worker: u32) {
+    fn add(&mut self, worker: u32) {
         if !self.contains(worker) {
             self.workers[self.count as usize % 4] = worker;
             self.count += 1;
         }
     }
 
-    pub(super) fn contains(&self, worker: u32) -> bool {
+    fn contains(&self, worker: u32) -> bool {
         self.iter().any(|w| w == worker)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.workers.iter().copied().take(self.count.min(4) as usize)
     }
 }

@@ -31,6 +31,11 @@ impl Timers {
         self.waiting.remove(slot);
     }
 
+    /// The requests that run, in no order.
+    pub(super) fn running(&self) -> impl Iterator<Item = u32> + '_ {
+        self.running.ids()
+    }
+
     /// What is due first, and for whom.
     pub(super) fn peek(&self) -> Option<(Time, u32)> {
         [self.running.peek(), self.waiting.peek()].into_iter().flatten().min_by_key(|e| e.0)

@@ -104,7 +104,7 @@ impl Scheduler {
         let mut busy = 0;
         for (_, w) in self.fleet.iter() {
             healthy += u64::from(is_healthy(w));
-            busy += u64::from(!w.attempts.is_empty());
+            busy += u64::from(w.in_flight() > 0);
         }
         QueueStats {
             queue_size: self.queue.len() as u64,
@@ -210,7 +210,7 @@ impl Scheduler {
             healthy: is_healthy(w),
             suspicion: w.suspicion(),
             breaker: w.breaker.state(),
-            in_flight: w.attempts.len() as u32,
+            in_flight: w.in_flight(),
             credits: able().map(|task| w.credits(task.index(), now, &self.config)).max().unwrap_or(0),
             attempts: w.figures.sent,
             completed: w.figures.completed.iter().sum(),

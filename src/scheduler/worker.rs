@@ -9,13 +9,6 @@ use super::{Ability, Hold, Liveness, PerTask, Suspicion, Time, WorkerSpec};
 use crate::config::SchedulerConfig;
 use crate::protocol::{BreakerState, TaskType, WorkerId, WorkerState};
 
-/// Where an attempt is: a request's slot and which of its lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AttemptPlace {
-    pub(super) slot: u32,
-    pub(super) lane: u8,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -40,9 +33,8 @@ pub(super) struct Worker {
     /// What the fleet was last told of it.
     pub(super) announced: (WorkerState, Option<Suspicion>),
 
-    /// Attempts that it has, by task and in a list.
+    /// Attempts that it has, by task.
     pub(super) load: PerTask<u32>,
-    pub(super) attempts: Vec<AttemptPlace>,
     /// Attempts that ran out of time and that it may still work on.
     pub(super) orphans: u32,
     /// When it last moved, as far as is known, while it had work.
@@ -65,14 +57,15 @@ pub(super) struct Worker {
     pub(super) figures: Box<Figures>,
 }
 
-/// Counts and latencies of one worker.
+/// Counts and latencies of one worker, those that every attempt changes in the first two cache lines.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Figures {
+    pub(super) done: Ring<11>,
     pub(super) sent: u64,
     pub(super) completed: PerTask<u64>,
     pub(super) failed: PerTask<u64>,
     pub(super) latency: PerTask<Rolling>,
-    pub(super) done: Ring<11>,
 }
 
 impl Worker {
@@ -103,7 +96,6 @@ impl Worker {
             worked_since_check: false,
             announced: (spec.state, None),
             load: PerTask::default(),
-            attempts: Vec::new(),
             orphans: 0,
             moved: now,
             progress: 0,
@@ -179,9 +171,14 @@ impl Worker {
         self.abilities[task] != Ability::None
     }
 
-    /// Attempts that it has, as far as is known.
+    /// Attempts that it has.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.load.iter().sum()
+    }
+
+    /// The same and those that it may still have.
     pub(super) fn held(&self) -> u32 {
-        self.attempts.len() as u32 + self.orphans
+        self.in_flight() + self.orphans
     }
 
     /// Seconds of work that it holds.
@@ -259,7 +256,7 @@ impl Worker {
 
     /// The network's share of an attempt was seen.
     pub(super) fn observe_rtt(&mut self, now: Time, seconds: f64) {
-        let first = self.figures.completed.iter().sum::<u64>() == 0;
+        let first = self.least_rtt.get().is_none();
         let since_last = now.secs_since(self.rtt_at) / Self::RTT_MEMORY;
         let weight = if first { 1.0 } else { since_last.min(Self::RTT_WEIGHT).max(self.rtt_doubt(now)) };
         self.rtt += weight * (seconds.max(0.0) - self.rtt);
@@ -307,6 +304,6 @@ impl Worker {
 
     /// Whether standing still would be odd: it has work, and says so itself.
     pub(super) fn may_stall(&self) -> bool {
-        self.reports() && self.alive() && !self.attempts.is_empty() && self.reported_in_flight > 0
+        self.reports() && self.alive() && self.in_flight() > 0 && self.reported_in_flight > 0
     }
 }

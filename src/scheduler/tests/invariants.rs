@@ -191,9 +191,10 @@ impl World {
         assert!(s.next_wakeup().is_none_or(|at| at > self.now), "nothing due is left undone");
         assert!(m.live.values().all(|s| s.deadline > self.now), "nothing outlives its deadline");
         for (key, worker) in s.fleet.iter() {
-            for (at, held) in worker.attempts.iter().enumerate() {
-                let running = s.tickets[held.slot].running[held.lane as usize];
-                assert_eq!(running.map(|r| (r.worker, r.place as usize)), Some((key, at)), "each knows its place");
+            for (task, load) in worker.load.iter().enumerate() {
+                let of_task = s.tickets.iter().filter(|(_, t)| t.task.index() == task);
+                let here = of_task.filter(|(_, t)| t.runs_on(key)).count();
+                assert_eq!(here, *load as usize, "what it has is what runs there");
             }
         }
         let views = s.workers(self.now);
