@@ -224,19 +224,18 @@ impl Scheduler {
 
     /// Takes all work away from a worker; it goes to others at once.
     fn take_back(&mut self, key: u32, out: &mut Vec<Action>) {
-        let Some(w) = self.fleet.get_mut(key) else { return };
-        w.orphans = 0;
-        if w.in_flight() == 0 {
-            return;
+        if self.fleet.get(key).is_some_and(|w| w.in_flight() > 0) {
+            let lane_of = |slot: u32| self.tickets[slot].running().find(|(_, r)| r.worker == key).map(|(lane, _)| lane);
+            let mut places: Vec<_> = self
+                .timers
+                .running()
+                .filter_map(|slot| Some((self.tickets[slot].sequence, slot, lane_of(slot)?)))
+                .collect();
+            places.sort_unstable();
+            for (_, slot, lane) in places {
+                self.end_attempt(slot, lane, AttemptOutcome::ConnectionLost, out);
+            }
         }
-        let on_it =
-            |slot| self.tickets[slot].running().filter(|(_, r)| r.worker == key).map(move |(lane, _)| (slot, lane));
-        let mut places: Vec<_> = self.timers.running().flat_map(on_it).collect();
-        places.sort_unstable_by_key(|&(slot, _)| self.tickets[slot].sequence);
-        for (slot, lane) in places {
-            self.end_attempt(slot, lane, AttemptOutcome::ConnectionLost, out);
-        }
-        // Those were in its place when they were given up, and it is gone.
         if let Some(w) = self.fleet.get_mut(key) {
             w.orphans = 0;
         }

@@ -114,7 +114,7 @@ impl Ticket {
 
     /// The attempts that run, with their lanes.
     pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Running)> {
-        let lanes = (0..LANES).filter_map(|lane| Some((lane, self.lane(lane).as_ref()?)));
+        let lanes = (0..LANES).filter_map(|lane| Some((lane, self.lane(lane)?)));
         lanes.take(self.in_flight()) // and no look at a lane behind the last
     }
 
@@ -141,8 +141,8 @@ impl Ticket {
         }
     }
 
-    fn lane(&self, lane: usize) -> &Option<Running> {
-        if lane == 0 { &self.first_lane } else { &self.second_lane }
+    fn lane(&self, lane: usize) -> Option<&Running> {
+        if lane == 0 { self.first_lane.as_ref() } else { self.second_lane.as_ref() }
     }
 
     fn lane_mut(&mut self, lane: usize) -> &mut Option<Running> {
