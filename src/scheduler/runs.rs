@@ -118,15 +118,15 @@ impl<K: Ord + Copy + Default> SortedRuns<K> {
     /// The first id, in order of keys, that is wanted, among the first `limit` (of the heap's, as many as it looks at).
     pub(super) fn find(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
         let (_, first) = self.first.filter(|_| limit > 0)?;
-        if wanted(first) { Some(first) } else { self.find_behind_first(limit, wanted) }
+        if wanted(first) { Some(first) } else { self.find_behind(first, limit, wanted) }
     }
 
     /// The same, where the first is known not to be wanted.
     #[cold]
-    fn find_behind_first(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
+    fn find_behind(&self, first: u32, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
         let mut heads = self.runs.map(|run| run.head);
         let mut others = self.others.in_order().peekable();
-        for looked_at in 0..limit {
+        for _ in 0..limit {
             let of_runs = (0..RUNS).filter(|&run| heads[run] != NONE).min_by_key(|&run| self.link(heads[run]).key);
             let id = match (of_runs, others.peek()) {
                 (Some(run), other) if other.is_none_or(|(key, _)| self.link(heads[run]).key <= *key) => {
@@ -136,7 +136,7 @@ impl<K: Ord + Copy + Default> SortedRuns<K> {
                 }
                 _ => others.next()?.1,
             };
-            if looked_at > 0 && wanted(id) {
+            if id != first && wanted(id) {
                 return Some(id);
             }
         }
@@ -145,20 +145,9 @@ impl<K: Ord + Copy + Default> SortedRuns<K> {
 
     /// The run to whose end this key fits best, if it fits to any.
     fn run_for(&self, key: K) -> Option<usize> {
-        let mut best = None;
-        for (i, run) in self.runs.iter().enumerate() {
-            let better = match best {
-                None => true,
-                Some(other) => {
-                    let other: &Run<K> = &self.runs[other];
-                    run.head != NONE && (other.head == NONE || other.greatest < run.greatest)
-                }
-            };
-            if better && (run.head == NONE || run.greatest <= key) {
-                best = Some(i);
-            }
-        }
-        best
+        let fits = |&run: &usize| self.runs[run].head != NONE && self.runs[run].greatest <= key;
+        let best = (0..RUNS).filter(fits).max_by_key(|&run| self.runs[run].greatest);
+        best.or_else(|| self.runs.iter().position(|run| run.head == NONE))
     }
 
     fn append(&mut self, run: usize, id: u32, key: K) {
@@ -236,8 +225,12 @@ mod tests {
                 ids.sort_unstable();
                 prop_assert_eq!(ids, map.keys().copied().collect::<Vec<_>>());
             }
-            let mut seen = Vec::new();
-            runs.find(MAX_LOOK, |id| { seen.push(map[&id]); false });
+            let mut ids = Vec::new();
+            runs.find(MAX_LOOK, |id| { ids.push(id); false });
+            let seen: Vec<_> = ids.iter().map(|id| map[id]).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            prop_assert_eq!(ids.len(), seen.len(), "each is asked about once");
             let mut sorted: Vec<_> = map.into_values().collect();
             sorted.sort_unstable();
             sorted.truncate(MAX_LOOK);

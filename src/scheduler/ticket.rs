@@ -42,7 +42,7 @@ pub(super) struct Running {
 }
 
 /// The first attempt and a hedge beside it.
-pub(super) const LANES: usize = 2;
+const LANES: usize = 2;
 
 /// A request that is not answered yet. Thousands of them wait, and each is looked at a few times, long after the last: what
 /// is always asked for is in the first cache line, a first attempt in the second, and the rest of it in the third.
@@ -161,12 +161,13 @@ impl Ticket {
 
     /// Whether it is one of the last few workers that it failed on.
     pub(super) fn has_tried(&self, worker: u32) -> bool {
+        // What never ran is known not to have failed without a look at the third cache line.
         self.dispatched > 0 && self.tried.contains(worker)
     }
 
     /// The last few workers that it failed on.
     pub(super) fn tried(&self) -> impl Iterator<Item = u32> + '_ {
-        self.tried.iter().take(if self.dispatched > 0 { usize::MAX } else { 0 })
+        self.tried.iter()
     }
 
     /// When something about it is due.

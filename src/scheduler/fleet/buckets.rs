@@ -1,7 +1,9 @@
 //! Workers by what they are expected to cost, in buckets of an eighth of a power of two.
 
+use super::ranking::GRAIN_BITS;
+
 /// Buckets of each power of two.
-const SUBS: u32 = 8;
+const SUBS: u32 = 1 << GRAIN_BITS;
 /// Powers of two from a microsecond to two weeks; what is below or above is in the first or the last bucket.
 const OCTAVES: u32 = 40;
 const LOWEST: f64 = 1.0 / (1 << 20) as f64;
@@ -102,7 +104,7 @@ impl ByCost {
 
 fn bucket(cost: f64) -> u16 {
     // Positive numbers' bits order like them; the exponent and the first bits of the fraction are a bucket's number.
-    const DROPPED: u32 = f64::MANTISSA_DIGITS - 1 - SUBS.ilog2();
+    const DROPPED: u32 = f64::MANTISSA_DIGITS - 1 - GRAIN_BITS;
     let number = (cost.to_bits() >> DROPPED).saturating_sub(LOWEST.to_bits() >> DROPPED);
     number.min(BUCKETS as u64 - 1) as u16
 }

@@ -20,10 +20,13 @@ pub(super) struct Place {
     room: bool,
 }
 
+/// Grains of each power of two, as bits.
+pub(super) const GRAIN_BITS: u32 = 3;
+
 /// A number's bits, which order like it, without what lies within an eighth of it: measured times differ by
 /// more than that from chance, and workers that are as good as equal should share the work.
 fn grained(cost: f64) -> u64 {
-    const DROPPED: u32 = f64::MANTISSA_DIGITS - 1 - 3;
+    const DROPPED: u32 = f64::MANTISSA_DIGITS - 1 - GRAIN_BITS;
     cost.max(0.0).to_bits() >> DROPPED << DROPPED
 }
 
