@@ -113,19 +113,23 @@ impl Scheduler {
                 if patient || predict(full) <= predict(fallback) { full } else { fallback }
             }
         };
-        // One that has room may be worse than one that will have it: a slow worker, or one that fails.
-        // But no request waits longer for the better one than the worse one would take,
-        // or so long that only the better one would do.
+        // One that has room may be worse than one that will have it: a slow worker, or one that fails. But not where so
+        // many wait that their turn there comes too late; and no request waits longer for the better one than the worse
+        // one would take, or so long that only the better one would do.
         let tier = usize::from(best[0] != Some(chosen));
         let cost = self.fleet.cost_of(task, tier, chosen);
         let predicted = predict(chosen);
         let last_call = t.deadline.minus_secs(1.5 * predicted);
         let worth_until = t.arrival.plus_secs(cost).min(choosy_until).min(last_call);
-        if t.dispatched == 0
-            && self.now < worth_until
-            && (0..=tier).filter_map(|i| self.fleet.best_full(task, i, fresh)).any(|other| other < cost)
-        {
-            return Choice::Wait(worth_until);
+        if t.dispatched == 0 && self.now < worth_until {
+            let better = |tier: usize| {
+                let (other, full) = self.fleet.best_full(task, tier, fresh)?;
+                let turn = || self.fleet.turn_at_full(task, tier, full, self.queue.ready(task));
+                Some(other < cost && other + turn() < cost)
+            };
+            if (0..=tier).filter_map(better).any(|better| better) {
+                return Choice::Wait(worth_until);
+            }
         }
         // A busy fleet's time is not spent on what will be late; an idle worker may as well try, and
         // what was begun is carried through.

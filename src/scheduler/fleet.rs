@@ -189,9 +189,17 @@ impl Fleet {
         self.tasks[task].index[tier].key(key).map_or(0.0, |rank| f64::from_bits(rank.0))
     }
 
-    /// The least that a worker of a tier would cost if it had room, among those wanted.
-    pub(super) fn best_full(&self, task: usize, tier: usize, wanted: impl FnMut(u32) -> bool) -> Option<f64> {
+    /// The worker without room of a tier that would cost least if it had some, among those wanted, and what it would.
+    pub(super) fn best_full(&self, task: usize, tier: usize, wanted: impl FnMut(u32) -> bool) -> Option<(f64, u32)> {
         self.tasks[task].full[tier].least(4, wanted)
+    }
+
+    /// Seconds that those who wait for a place at one of a tier's workers without room wait for it on average, where
+    /// `waiting` do and all of these workers are like `worker`. What that one holds, over what each of those takes, is
+    /// how many places it has a second (Little's law).
+    pub(super) fn turn_at_full(&self, task: usize, tier: usize, worker: u32, waiting: usize) -> f64 {
+        let each = self.get(worker).map_or(0.0, |w| (w.backlog() + w.rtt) / f64::from(w.held().max(1)));
+        waiting as f64 / 2.0 * each / self.tasks[task].full[tier].len().max(1) as f64
     }
 
     /// Counts a worker again after an attempt of this task began or ended there.

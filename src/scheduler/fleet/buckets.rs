@@ -24,6 +24,7 @@ pub(super) struct ByCost {
     some: [u64; WORDS],
     /// By worker: its neighbours in its bucket.
     links: Vec<Link>,
+    len: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ struct Link {
 
 impl Default for ByCost {
     fn default() -> Self {
-        Self { heads: [NONE; BUCKETS], some: [0; WORDS], links: Vec::new() }
+        Self { heads: [NONE; BUCKETS], some: [0; WORDS], links: Vec::new(), len: 0 }
     }
 }
 
@@ -58,6 +59,7 @@ impl ByCost {
             self.links[behind as usize].before = key;
         }
         self.links[at] = Link { cost, before: NONE, behind, bucket };
+        self.len += 1;
         self.some[bucket as usize / 64] |= 1 << (bucket % 64);
     }
 
@@ -66,6 +68,7 @@ impl ByCost {
         let Some(link) = self.links.get_mut(key as usize).filter(|link| link.bucket != NO_BUCKET) else { return };
         let Link { before, behind, bucket, .. } = *link;
         link.bucket = NO_BUCKET;
+        self.len -= 1;
         if behind != NONE {
             self.links[behind as usize].before = before;
         }
@@ -79,12 +82,16 @@ impl ByCost {
         }
     }
 
-    /// The least cost of those wanted, among the first `limit`.
-    pub(super) fn least(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<f64> {
-        if self.some == [0; WORDS] {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The one that costs least of those wanted, among the first `limit`, and what it costs.
+    pub(super) fn least(&self, limit: usize, mut wanted: impl FnMut(u32) -> bool) -> Option<(f64, u32)> {
+        if self.len == 0 {
             return None;
         }
-        self.in_order().take(limit).find(|&key| wanted(key)).map(|key| self.links[key as usize].cost)
+        self.in_order().take(limit).find(|&key| wanted(key)).map(|key| (self.links[key as usize].cost, key))
     }
 
     /// Workers by bucket.
@@ -134,13 +141,14 @@ mod tests {
                     map.remove(&key);
                 }
                 let least = map.values().copied().reduce(f64::min);
-                let known = by_cost.least(1, |_| true);
+                let known = by_cost.least(1, |_| true).map(|(cost, _)| cost);
                 prop_assert_eq!(known.map(bucket), least.map(bucket));
+                prop_assert_eq!(by_cost.len(), map.len());
                 let mut keys: Vec<_> = by_cost.in_order().collect();
                 keys.sort_unstable();
                 prop_assert_eq!(keys, map.keys().copied().collect::<Vec<_>>());
                 for (&key, &cost) in &map {
-                    prop_assert_eq!(by_cost.least(map.len(), |k| k == key), Some(cost));
+                    prop_assert_eq!(by_cost.least(map.len(), |k| k == key), Some((cost, key)));
                 }
             }
         }

@@ -129,6 +129,24 @@ fn the_slow_worker_gets_little() {
     assert!(sent.get(&2).copied().unwrap_or(0) <= 6, "{sent:?}");
 }
 
+#[test]
+fn a_few_wait_for_the_better_worker_and_of_a_crowd_some_take_the_other() {
+    let mut d = Driver::with_workers(2);
+    d.set_cost(1, 0.1);
+    // Two for the quick one; the next three are sooner done there as well, in 60 ms and their turn, than in 100 ms on
+    // the other.
+    let first = d.text();
+    (0..4).for_each(|_| _ = d.text());
+    assert_eq!((d.on(0), d.on(1)), (2, 0));
+    // Of four that wait, one would have its turn too late.
+    d.text();
+    assert_eq!((d.on(0), d.on(1)), (2, 1));
+    // The others still wait for the quick one.
+    d.pass(0.02);
+    d.end_of(first, AttemptOutcome::Success);
+    assert_eq!((d.on(0), d.on(1)), (2, 1));
+}
+
 /// One request after the other goes to each of four workers about as often.
 fn shares_evenly(d: &mut Driver) {
     let mut sent = [0_u32; 4];

@@ -108,9 +108,10 @@ impl Checker {
         }
     }
 
-    pub(super) fn action(&mut self, now: Time, action: &Action) -> Result<(), String> {
+    /// The scheduler has decided this, `now`; `shown` is the latest time that it was told, all that it can go by.
+    pub(super) fn action(&mut self, now: Time, shown: Time, action: &Action) -> Result<(), String> {
         match action {
-            Action::Dispatch(d) => self.dispatched(now, d),
+            Action::Dispatch(d) => self.dispatched(shown, d),
             Action::CancelAttempt { attempt, worker } => {
                 holds!(self.worker_of(*attempt) == Some(*worker), "{now}: cancels {attempt:?}, which is not out");
                 self.ended(*attempt);

@@ -149,6 +149,18 @@ mod rivals {
         assert!(all[0].p99 <= least(&all, |f| f.p99), "{all:?}");
     }
 
+    /// Far from busy, so that nothing but the choice of worker could make anybody wait.
+    #[test]
+    fn nobody_waits_for_one_worker_while_the_others_are_free() {
+        for seed in 30..50 {
+            let mut s = Scenario::plain("the same faults, models of 2 ms", seed, 3, 250.0, 60.0);
+            (s.crash, s.swallow, s.delay, s.timeout) = (0.02, 0.03, (0.1, 0.8), (30.0, 30.0));
+            s.per_item = 0.002;
+            let f = figures("aiq", &s, Scheduler::new(SchedulerConfig::default(), seed));
+            assert!(f.p95 <= 0.9 && f.success >= 0.9995, "seed {seed}: {f:?}");
+        }
+    }
+
     #[test]
     fn a_worker_dies_under_load() {
         let s = Scenario::plain("kill -9 of one", 13, 4, 100.0, 20.0);

@@ -185,7 +185,7 @@ impl<'a, P: Policy> World<'a, P> {
             self.checker.ended(attempt);
         }
         for action in out.drain(..) {
-            self.checker.action(self.now, &action)?;
+            self.checker.action(self.now, self.shown, &action)?;
             match action {
                 Action::Dispatch(d) => {
                     self.at.insert(d.attempt, d.worker.0);
@@ -370,7 +370,7 @@ impl<'a, P: Policy> World<'a, P> {
                     }
                 }
             }
-            Fault::Pause => self.stopped_until = Time::from_secs_f64(incident.to),
+            Fault::Pause => self.stopped_until = self.stopped_until.max(Time::from_secs_f64(incident.to)),
         }
     }
 
