@@ -220,9 +220,13 @@ impl Worker {
         if self.breaker.state() == BreakerState::HalfOpen {
             return false;
         }
-        let cost = &self.costs[task];
-        let limit = cost.credit(self.rtt, config.credit_slack) * self.eased(now, config);
-        backlog + cost.unit() <= limit * (1.0 + 1e-9)
+        // What it holds of other tasks may be as much as those may have, so this one may come to that, too: were each held
+        // to its own measure, those with the largest batches would always come first. Nor does it matter how long the
+        // next one takes, or the quick ones would.
+        let eased = self.eased(now, config) * (1.0 - 1e-9);
+        let below = |cost: &TaskCost| backlog < cost.credit(self.rtt, config.credit_slack) * eased;
+        let others = || self.load.iter().zip(&self.costs).any(|(n, cost)| *n > 0 && below(cost));
+        below(&self.costs[task]) || others()
     }
 
     /// Seconds of work that it holds in a batch of this task that fills up behind a full one, if there is such a batch.
@@ -244,14 +248,14 @@ impl Worker {
         if whole <= 0.0 { 1.0 } else { (now.secs_since(from) / whole).clamp(0.1, 1.0) }
     }
 
-    /// Most requests of a task that it gets at once now.
+    /// Most requests of a task that it gets at once now, if it has no others.
     pub(super) fn credits(&self, task: usize, now: Time, config: &SchedulerConfig) -> u32 {
         if self.breaker.state() == BreakerState::HalfOpen {
             return 1.min(self.capacity);
         }
         let cost = &self.costs[task];
         let limit = cost.credit(self.rtt, config.credit_slack) * self.eased(now, config);
-        ((limit / cost.unit() * (1.0 + 1e-9)) as u32).max(1).min(self.capacity)
+        ((limit / cost.unit() * (1.0 - 1e-9)).ceil() as u32).max(1).min(self.capacity)
     }
 
     /// The network's share of an attempt was seen.

@@ -21,7 +21,7 @@ pub(super) struct Driver {
     /// Heartbeats are sent each second for these workers, with this progress.
     pub(super) beating: BTreeMap<u32, u64>,
     next_beat: Time,
-    costs: BTreeMap<u32, Cost>,
+    costs: BTreeMap<u32, PerTask<Cost>>,
     /// Seconds of each attempt that are the network's; 20 ms are the model's, the rest is the worker's queue.
     pub(super) network: f64,
 }
@@ -62,18 +62,22 @@ impl Driver {
         };
         self.send(Event::WorkerJoined { worker: WorkerKey(key), spec: Box::new(spec) });
         self.beating.insert(key, 0);
-        self.costs.insert(key, Cost { fixed: 0.0, per_item: 0.02, max_batch: 32 });
-        self.beat(key);
+        self.set_cost(key, 0.02);
     }
 
     pub(super) fn set_cost(&mut self, key: u32, per_item: f64) {
-        self.costs.insert(key, Cost { fixed: 0.0, per_item, max_batch: 32 });
+        self.costs.insert(key, [Cost { fixed: 0.0, per_item, max_batch: 32 }; 4]);
+        self.beat(key);
+    }
+
+    pub(super) fn set_cost_of(&mut self, key: u32, task: TaskType, per_item: f64) {
+        self.costs.get_mut(&key).unwrap()[task.index()] = Cost { fixed: 0.0, per_item, max_batch: 32 };
         self.beat(key);
     }
 
     /// Its model gains much by batching: it may hold 64.
     pub(super) fn batching(&mut self, key: u32) {
-        self.costs.insert(key, Cost { fixed: 0.02, per_item: 0.0, max_batch: 32 });
+        self.costs.insert(key, [Cost { fixed: 0.02, per_item: 0.0, max_batch: 32 }; 4]);
         self.beat(key);
     }
 
@@ -89,7 +93,7 @@ impl Driver {
             age: Duration::ZERO,
             in_flight: view.in_flight,
             progress: self.beating.get(&key).copied().unwrap_or(0),
-            costs: [Some(self.costs[&key]); 4],
+            costs: self.costs[&key].map(Some),
             abilities: [Ability::Full; 4],
         }
     }

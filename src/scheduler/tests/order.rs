@@ -85,6 +85,23 @@ fn tasks_share_workers_in_the_same_order() {
     assert_eq!(order_of_starts(&d), [first, second, third]);
 }
 
+/// A worker may hold much of a task with large batches and little of a quick one; that must not put the quick one last.
+#[test]
+fn a_quick_task_is_not_kept_out_by_others() {
+    let mut d = Driver::with_workers(1);
+    d.batching(0);
+    (0..80).for_each(|_| _ = d.submit(IMAGE, Priority::Normal, 30.0));
+    let held = d.on(0);
+    d.set_cost_of(0, TEXT, 0.001);
+    // It comes before those who wait, by its priority, and so gets the next place that is free.
+    let quick = d.submit(TEXT, Priority::High, 30.0);
+    assert!(d.running_of(quick).is_empty());
+    d.pass(0.02);
+    let first = d.running[0].attempt;
+    d.end(first, AttemptOutcome::Success);
+    assert_eq!((d.running_of(quick).len(), d.on(0)), (1, held));
+}
+
 #[test]
 fn only_the_able_get_work() {
     let mut d = Driver::new(SchedulerConfig::default());

@@ -161,6 +161,19 @@ mod rivals {
         }
     }
 
+    /// Sentences beside pictures: none of them may always come last.
+    #[test]
+    fn tasks_of_many_sizes() {
+        for (seed, fixed, per_item) in [(20, 0.0, 0.002), (21, 0.004, 0.001)] {
+            let mut s = Scenario::plain("2 to 60 ms, four fifths busy", seed, 3, 117.0, 60.0);
+            (s.fixed, s.per_item, s.tasks, s.sizes) = (fixed, per_item, 4, [1.0, 30.0, 5.0, 5.0]);
+            let all = compare(&s);
+            assert!(all[0].success >= 0.9999, "{:?}", all[0]);
+            assert!(all[0].p50 <= 1.1 * least(&all, |f| f.p50), "{all:?}");
+            assert!(all[0].p99 <= 1.1 * least(&all, |f| f.p99), "{all:?}");
+        }
+    }
+
     #[test]
     fn a_worker_dies_under_load() {
         let s = Scenario::plain("kill -9 of one", 13, 4, 100.0, 20.0);

@@ -91,6 +91,8 @@ pub(super) struct Scenario {
     pub(super) clock_steps: f64,
     /// How many tasks the requests are of.
     pub(super) tasks: usize,
+    /// How many times as long as written above each task's batches take.
+    pub(super) sizes: [f64; 4],
     /// Share of workers that have only a fallback model.
     pub(super) fallbacks: f64,
     pub(super) incidents: Vec<Incident>,
@@ -117,6 +119,7 @@ impl Scenario {
             delay: (0.0002, 0.0006),
             clock_steps: 0.0,
             tasks: 1,
+            sizes: [1.0; 4],
             fallbacks: 0.0,
             incidents: Vec::new(),
         }
@@ -168,6 +171,7 @@ impl Scenario {
             clock_steps: if rng.chance(0.2) { 0.01 } else { 0.0 },
             tasks: 1 + rng.below(4),
             fallbacks: if rng.chance(0.3) { 0.5 } else { 0.0 },
+            sizes: if rng.chance(0.3) { [(); 4].map(|()| rng.between(0.1, 3.0)) } else { [1.0; 4] },
             incidents,
         }
     }

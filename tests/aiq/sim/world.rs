@@ -295,7 +295,7 @@ impl<'a, P: Policy> World<'a, P> {
         w.batch_started = now;
         w.progress += 1;
         let noise = 0.9 + 0.2 * self.rng.unit() + if self.rng.chance(0.02) { 1.0 } else { 0.0 };
-        let seconds = (self.scenario.fixed + self.scenario.per_item * n) * w.slow * noise;
+        let seconds = (self.scenario.fixed + self.scenario.per_item * n) * self.scenario.sizes[task] * w.slow * noise;
         let number = w.batch_number;
         self.plan(seconds, Happening::BatchDone(key, number));
     }
@@ -329,9 +329,9 @@ impl<'a, P: Policy> World<'a, P> {
             return Ok(());
         }
         w.last_report = now;
-        let cost = Cost {
-            fixed: scenario.fixed * w.felt_slow,
-            per_item: scenario.per_item * w.felt_slow,
+        let cost = |size: f64| Cost {
+            fixed: scenario.fixed * size * w.felt_slow,
+            per_item: scenario.per_item * size * w.felt_slow,
             max_batch: scenario.max_batch as u32,
         };
         let report = WorkerReport {
@@ -339,7 +339,7 @@ impl<'a, P: Policy> World<'a, P> {
             age: Duration::ZERO,
             in_flight: (w.queue.len() + w.batch.len()) as u32,
             progress: w.progress,
-            costs: [Some(cost); 4],
+            costs: scenario.sizes.map(|size| Some(cost(size))),
             abilities: [if w.fallback { Ability::Fallback } else { Ability::Full }; 4],
         };
         self.tell(Event::WorkerReported { worker: WorkerKey(key), report: Box::new(report) })
