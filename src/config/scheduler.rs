@@ -64,7 +64,9 @@ pub struct SchedulerConfig {
     pub success_half_life: Duration,
     /// How long a worker that comes back beside others is eased in.
     pub slow_start: Duration,
-    /// How much more than one round trip's worth of work a worker holds, so that it never idles.
+    /// How much more than one round trip's worth of work a worker holds, so that it never idles. Round trips differ: with
+    /// 0.1 to 0.8 s, a quarter more than their mean leaves a fleet that is nine tenths busy idle too often (simulated: 95 %
+    /// of answers within 4 s, and within 1.3 s with half more).
     pub credit_slack: f64,
     /// A worker that said it is busy, or handed work back, gets nothing new for this long.
     pub busy_pause: Duration,
@@ -112,7 +114,7 @@ impl Default for SchedulerConfig {
             breaker_open_max: Duration::from_secs(30),
             success_half_life: Duration::from_secs(30),
             slow_start: Duration::from_secs(5),
-            credit_slack: 1.25,
+            credit_slack: 1.5,
             busy_pause: Duration::from_millis(50),
             heartbeat: Duration::from_secs(1),
             suspect_after: Duration::from_millis(2800),

@@ -203,9 +203,9 @@ mod tests {
     #[test]
     fn credits_cover_the_round_trip() {
         // No network: two batches, one computing and one waiting.
-        close(cost(0.0, 0.02).credit(0.0, 1.25), 0.04);
-        // 0.45 s away: ceil(1.25 · 0.47 / 0.02) = 30.
-        close(cost(0.0, 0.02).credit(0.45, 1.25), 0.6);
+        close(cost(0.0, 0.02).credit(0.0, 1.5), 0.04);
+        // 0.45 s away: ceil(1.5 · 0.47 / 0.02) = 36.
+        close(cost(0.0, 0.02).credit(0.45, 1.5), 0.72);
     }
 
     #[test]

@@ -161,6 +161,17 @@ mod rivals {
         }
     }
 
+    /// Nearly all that the workers can do: none of them may be idle because of the network.
+    #[test]
+    fn base_faults_on_a_busy_fleet() {
+        let mut s = Scenario::plain("the same faults, nine tenths busy", 22, 3, 132.0, 60.0);
+        (s.crash, s.swallow, s.delay, s.timeout) = (0.02, 0.03, (0.1, 0.8), (30.0, 30.0));
+        let all = compare(&s);
+        assert!(all[0].success >= 0.9995, "{:?}", all[0]);
+        assert!(all[0].p95 <= 1.2 * least(&all, |f| f.p95), "{all:?}");
+        assert!(all[0].p99 <= least(&all, |f| f.p99), "{all:?}");
+    }
+
     /// Sentences beside pictures: none of them may always come last.
     #[test]
     fn tasks_of_many_sizes() {
