@@ -140,8 +140,7 @@ mod rivals {
 
     #[test]
     fn base_faults() {
-        let mut s = Scenario::plain("2 % crashes, 3 % time-outs, 0.1-0.8 s", 12, 3, 60.0, 60.0);
-        (s.crash, s.swallow, s.delay, s.timeout) = (0.02, 0.03, (0.1, 0.8), (30.0, 30.0));
+        let s = Scenario::plain("2 % crashes, 3 % time-outs, 0.1-0.8 s", 12, 3, 60.0, 60.0).with_base_faults();
         let all = compare(&s);
         assert!(all[0].success >= 0.9999, "{:?}", all[0]);
         assert!(all[0].p99 <= 1.8, "{:?}", all[0]);
@@ -153,8 +152,7 @@ mod rivals {
     #[test]
     fn nobody_waits_for_one_worker_while_the_others_are_free() {
         for seed in 30..50 {
-            let mut s = Scenario::plain("the same faults, models of 2 ms", seed, 3, 250.0, 60.0);
-            (s.crash, s.swallow, s.delay, s.timeout) = (0.02, 0.03, (0.1, 0.8), (30.0, 30.0));
+            let mut s = Scenario::plain("the same faults, models of 2 ms", seed, 3, 250.0, 60.0).with_base_faults();
             s.per_item = 0.002;
             let f = figures("aiq", &s, Scheduler::new(SchedulerConfig::default(), seed));
             assert!(f.p95 <= 0.9 && f.success >= 0.9995, "seed {seed}: {f:?}");
@@ -164,8 +162,7 @@ mod rivals {
     /// Nearly all that the workers can do: none of them may be idle because of the network.
     #[test]
     fn base_faults_on_a_busy_fleet() {
-        let mut s = Scenario::plain("the same faults, nine tenths busy", 22, 3, 132.0, 60.0);
-        (s.crash, s.swallow, s.delay, s.timeout) = (0.02, 0.03, (0.1, 0.8), (30.0, 30.0));
+        let s = Scenario::plain("the same faults, nine tenths busy", 22, 3, 132.0, 60.0).with_base_faults();
         let all = compare(&s);
         assert!(all[0].success >= 0.9995, "{:?}", all[0]);
         assert!(all[0].p95 <= 1.2 * least(&all, |f| f.p95), "{all:?}");

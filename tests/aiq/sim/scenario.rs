@@ -125,6 +125,11 @@ impl Scenario {
         }
     }
 
+    /// With the faults of `aiq up --faults`.
+    pub(super) fn with_base_faults(self) -> Self {
+        Self { crash: 0.02, swallow: 0.03, delay: (0.1, 0.8), timeout: (30.0, 30.0), ..self }
+    }
+
     /// Anything.
     pub(super) fn random(seed: u64) -> Self {
         let mut rng = Rng(seed ^ 0x5EED);
