@@ -220,13 +220,18 @@ impl Worker {
         if self.breaker.state() == BreakerState::HalfOpen {
             return false;
         }
-        // What it holds of other tasks may be as much as those may have, so this one may come to that, too: were each held
-        // to its own measure, those with the largest batches would always come first. Nor does it matter how long the
+        // What it holds of another task may be as much as that task's limit, so this one may come up to that, too: were
+        // each held to its own, those with the largest batches would always come first. Nor does it matter how long the
         // next one takes, or the quick ones would.
-        let eased = self.eased(now, config) * (1.0 - 1e-9);
-        let below = |cost: &TaskCost| backlog < cost.credit(self.rtt, config.credit_slack) * eased;
+        let below = |cost: &TaskCost| backlog < self.limit(cost, now, config);
         let others = || self.load.iter().zip(&self.costs).any(|(n, cost)| *n > 0 && below(cost));
         below(&self.costs[task]) || others()
+    }
+
+    /// Seconds of work with which it may not get more of a task that costs so much.
+    fn limit(&self, cost: &TaskCost, now: Time, config: &SchedulerConfig) -> f64 {
+        // What was rounded makes no difference.
+        cost.credit(self.rtt, config.credit_slack) * self.eased(now, config) * (1.0 - 1e-9)
     }
 
     /// Seconds of work that it holds in a batch of this task that fills up behind a full one, if there is such a batch.
@@ -254,8 +259,7 @@ impl Worker {
             return 1.min(self.capacity);
         }
         let cost = &self.costs[task];
-        let limit = cost.credit(self.rtt, config.credit_slack) * self.eased(now, config);
-        ((limit / cost.unit() * (1.0 - 1e-9)).ceil() as u32).max(1).min(self.capacity)
+        ((self.limit(cost, now, config) / cost.unit()).ceil() as u32).max(1).min(self.capacity)
     }
 
     /// The network's share of an attempt was seen.
