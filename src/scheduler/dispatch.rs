@@ -123,11 +123,11 @@ impl Scheduler {
         let worth_until = t.arrival.plus_secs(cost).min(choosy_until).min(last_call);
         if t.dispatched == 0 && self.now < worth_until {
             let better = |tier: usize| {
-                let (other, full) = self.fleet.best_full(task, tier, fresh)?;
-                let turn = || self.fleet.turn_at_full(task, tier, full, self.queue.ready(task));
-                Some(other < cost && other + turn() < cost)
+                self.fleet.best_full(task, tier, fresh).is_some_and(|(other, full)| {
+                    other < cost && other + self.fleet.turn_at_full(task, tier, full, self.queue.ready(task)) < cost
+                })
             };
-            if (0..=tier).filter_map(better).any(|better| better) {
+            if (0..=tier).any(better) {
                 return Choice::Wait(worth_until);
             }
         }

@@ -228,9 +228,9 @@ impl Worker {
         below(&self.costs[task]) || others()
     }
 
-    /// Seconds of work with which it may not get more of a task that costs so much.
+    /// Seconds of work from which on it gets no more of a task with this cost.
     fn limit(&self, cost: &TaskCost, now: Time, config: &SchedulerConfig) -> f64 {
-        // What was rounded makes no difference.
+        // Less what rounding may have added.
         cost.credit(self.rtt, config.credit_slack) * self.eased(now, config) * (1.0 - 1e-9)
     }
 
