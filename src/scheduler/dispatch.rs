@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stats::TaskFigures;
+use super::stats::KnownAttempts;
 use super::ticket::{Phase, Running, Ticket};
 use super::worker::Worker;
 use super::{Action, AttemptId, Dispatch, DispatchKind, PerTask, Scheduler, Time, WorkerKey};
@@ -160,17 +160,15 @@ impl Scheduler {
 
     /// When an attempt that this worker was given at `started`, with `ahead` seconds of work before it, is late enough for
     /// a second one. Of a task of which too little is known, it is when the time that the worker says has passed, and
-    /// the time that the slowest of the other tasks is given. Where nothing is known, it is when to ask again.
+    /// then what all tasks together are given. Where nothing is known, it is when to ask again.
     fn late_from(&mut self, task: usize, worker: u32, ahead: impl Fn(&Worker) -> f64, started: Time) -> Time {
-        self.stats.tasks[task].refresh(self.now);
-        let by_others = || {
+        let known = self.stats.tasks[task].refresh(self.now);
+        let by_all = || {
             let worker = self.fleet.get(worker).filter(|w| w.costs[task].measured.is_some())?;
-            Some(
-                TaskFigures::LATE * worker.predict_after(ahead(worker), task)
-                    + self.stats.longest_hedge_after(&self.config)?,
-            )
+            let predicted = worker.predict_after(ahead(worker), task);
+            Some(KnownAttempts::LATE * predicted + self.stats.hedge_after_any(self.now, &self.config)?)
         };
-        match self.stats.tasks[task].hedge_after(&self.config).or_else(by_others) {
+        match known.hedge_after(&self.config).or_else(by_all) {
             Some(seconds) => started.plus_secs(seconds).max(started + self.config.hedge_min),
             None => self.now + ASK_AGAIN,
         }

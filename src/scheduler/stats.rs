@@ -6,4 +6,4 @@ mod totals;
 
 pub(super) use least::Least;
 pub(super) use rolling::{Ring, Rolling};
-pub(super) use totals::{Stats, TaskFigures};
+pub(super) use totals::{KnownAttempts, Stats, TaskFigures};

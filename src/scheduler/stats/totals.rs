@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Ring, Rolling};
 use crate::config::SchedulerConfig;
-use crate::protocol::{Counters, Priority, TaskType};
+use crate::protocol::{Counters, LatencySummary, Priority, TaskType};
 use crate::scheduler::{PerTask, Time};
 
 /// Slice of the short windows: 44 of them are 11 s, so that ten whole seconds are always there.
@@ -34,24 +34,41 @@ pub(crate) struct TaskFigures {
     hedge_wins: f64,
     /// What `attempts` said when it was last asked.
     pub(crate) known: KnownAttempts,
-    asked: Option<Time>,
 }
 
-/// Percentiles of a task's attempts, asked for once a second at most.
+/// Percentiles of attempts, asked for once a second at most.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KnownAttempts {
     pub(crate) count: u64,
     pub(crate) p50: f64,
     pub(crate) p95: f64,
     pub(crate) p99: f64,
+    asked: Option<Time>,
+}
+
+impl KnownAttempts {
+    /// What is clearly more than the usual time, over that.
+    pub(crate) const LATE: f64 = 1.25;
+
+    /// Asks again, if it is a second ago.
+    fn refresh(&mut self, now: Time, ask: impl FnOnce() -> LatencySummary) {
+        if self.asked.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
+            let s = ask();
+            *self = Self { count: s.count, p50: s.p50, p95: s.p95, p99: s.p99, asked: Some(now) };
+        }
+    }
+
+    /// Seconds after which an attempt is so late that another may overtake it: the 95th percentile,
+    /// which histogram buckets know within 3 %, and clearly more than the usual time, or a task that
+    /// always takes the same would be hedged for nothing. Of too few attempts it can't tell.
+    pub(crate) fn hedge_after(&self, config: &SchedulerConfig) -> Option<f64> {
+        (self.count >= config.hedge_min_samples).then(|| 1.03 * self.p95.max(Self::LATE * self.p50))
+    }
 }
 
 impl TaskFigures {
     /// Attempts that must have been seen before their 99th percentile sets time-outs.
     const MIN_SAMPLES: u64 = 20;
-
-    /// What is clearly more than the usual time, over that.
-    pub(crate) const LATE: f64 = 1.25;
 
     /// Hedges that are taken to have won before any was sent.
     const HEDGES_BELIEVED: f64 = 5.0;
@@ -71,7 +88,6 @@ impl TaskFigures {
             hedges: Self::HEDGES_BELIEVED,
             hedge_wins: Self::HEDGES_BELIEVED,
             known: KnownAttempts::default(),
-            asked: None,
         }
     }
 
@@ -100,14 +116,6 @@ impl TaskFigures {
         }
     }
 
-    /// Seconds after which an attempt is so late that another may overtake it: the 95th percentile,
-    /// which histogram buckets know within 3 %, and clearly more than the usual time, or a task that
-    /// always takes the same would be hedged for nothing. Of too few attempts it can't tell.
-    pub(crate) fn hedge_after(&self, config: &SchedulerConfig) -> Option<f64> {
-        let KnownAttempts { count, p50, p95, .. } = self.known;
-        (count >= config.hedge_min_samples).then(|| 1.03 * p95.max(Self::LATE * p50))
-    }
-
     /// A hedge was sent.
     pub(crate) fn hedged(&mut self) {
         self.hedges += 1.0;
@@ -132,11 +140,7 @@ impl TaskFigures {
 
     /// The percentiles, at most a second old.
     pub(crate) fn refresh(&mut self, now: Time) -> KnownAttempts {
-        if self.asked.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
-            let s = self.attempts.summary(now);
-            self.known = KnownAttempts { count: s.count, p50: s.p50, p95: s.p95, p99: s.p99 };
-            self.asked = Some(now);
-        }
+        self.known.refresh(now, || self.attempts.summary(now));
         self.known
     }
 
@@ -195,6 +199,8 @@ impl TaskFigures {
 pub(crate) struct Stats {
     pub(crate) counters: Counters,
     pub(crate) tasks: PerTask<TaskFigures>,
+    /// The attempts of all tasks together.
+    pooled: KnownAttempts,
     /// Submission to first dispatch.
     pub(crate) wait: Rolling,
     /// Requests that succeeded and failed, over a minute.
@@ -210,6 +216,7 @@ impl Stats {
         Self {
             counters: Counters::default(),
             tasks: TaskType::ALL.map(|_| TaskFigures::new()),
+            pooled: KnownAttempts::default(),
             wait: Rolling::default(),
             ok: Ring::new(Duration::from_secs(5)),
             failed: Ring::new(Duration::from_secs(5)),
@@ -218,9 +225,10 @@ impl Stats {
         }
     }
 
-    /// Seconds after which an attempt is late of whichever task takes longest, among those of which enough is known.
-    pub(crate) fn longest_hedge_after(&self, config: &SchedulerConfig) -> Option<f64> {
-        self.tasks.iter().filter_map(|figures| figures.hedge_after(config)).reduce(f64::max)
+    /// Seconds after which an attempt is late by what all tasks together took, asked for once a second at most.
+    pub(crate) fn hedge_after_any(&mut self, now: Time, config: &SchedulerConfig) -> Option<f64> {
+        self.pooled.refresh(now, || Rolling::merged(self.tasks.iter().map(|figures| &figures.attempts), now));
+        self.pooled.hedge_after(config)
     }
 
     pub(crate) fn attempt_sent(&mut self, hedge: f64) {

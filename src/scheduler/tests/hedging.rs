@@ -1,6 +1,6 @@
 //! Second attempts beside slow ones.
 
-use super::driver::{Driver, IMAGE};
+use super::driver::{Driver, IMAGE, TEXT};
 use crate::protocol::{AttemptOutcome, Priority};
 use crate::scheduler::*;
 
@@ -108,6 +108,21 @@ fn a_rare_task_is_hedged_by_what_others_take() {
     let t = d.submit(IMAGE, Priority::Normal, 30.0);
     d.pass(0.08);
     assert_eq!(d.running_of(t).len(), 1, "its own 20 ms and the others' 65 ms");
+    d.pass(0.03);
+    assert_eq!(d.running_of(t).len(), 2);
+}
+
+#[test]
+fn tasks_that_are_all_rare_are_hedged_by_what_they_take_together() {
+    let mut d = Driver::with_workers(3);
+    for task in [TEXT, IMAGE].repeat(12) {
+        let t = d.submit(task, Priority::Normal, 30.0);
+        d.pass(0.05);
+        d.end_of(t, AttemptOutcome::Success);
+    }
+    let t = d.text();
+    d.pass(0.08);
+    assert_eq!(d.running_of(t).len(), 1, "its own 20 ms and the usual 65 ms");
     d.pass(0.03);
     assert_eq!(d.running_of(t).len(), 2);
 }
