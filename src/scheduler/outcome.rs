@@ -113,6 +113,7 @@ impl Scheduler {
                 w.moved = now;
                 // It works, so it has got to what was given up by now.
                 w.orphans = 0;
+                w.answered_from = w.answered_from.max(r.started);
                 if breaker_closed {
                     self.breaker_closed(r.worker, out);
                 } else {
@@ -124,8 +125,9 @@ impl Scheduler {
                     figures.attempt_timed_out(now, seconds);
                     // It may be at it still, until it says otherwise.
                     w.orphans += u32::from(w.reports());
-                    // A client that gives no time is not the worker's fault.
-                    if seconds < figures.refresh(now).p99 {
+                    let p99 = figures.refresh(now).p99;
+                    let fair = if r.gives_up < t.deadline { p99 } else { w.fair_when_cut_short(r.started, p99) };
+                    if seconds < fair {
                         return self.refresh_worker(r.worker);
                     }
                 }

@@ -37,6 +37,8 @@ pub(super) struct Worker {
     pub(super) load: PerTask<u32>,
     /// Attempts that ran out of time and that it may still work on.
     pub(super) orphans: u32,
+    /// When the latest of the attempts that it answered was sent.
+    pub(super) answered_from: Time,
     /// When it last moved, as far as is known, while it had work.
     pub(super) moved: Time,
     pub(super) progress: u64,
@@ -97,6 +99,7 @@ impl Worker {
             announced: (spec.state, None),
             load: PerTask::default(),
             orphans: 0,
+            answered_from: Time::ZERO,
             moved: now,
             progress: 0,
             reported_in_flight: 0,
@@ -210,11 +213,11 @@ impl Worker {
 
     /// Whether it may take one more request of this task now, with `backlog` seconds of work that it holds.
     pub(super) fn has_room(&self, task: usize, backlog: f64, now: Time, config: &SchedulerConfig) -> bool {
-        let held = self.held();
-        if held >= self.capacity || now < self.paused_until {
+        if self.held() >= self.capacity || now < self.paused_until {
             return false;
         }
-        if held == 0 {
+        // One that has nothing but what was given up takes one more: its answer says that it is there after all.
+        if self.in_flight() == 0 {
             return true;
         }
         if self.breaker.state() == BreakerState::HalfOpen {
@@ -226,6 +229,18 @@ impl Worker {
         let below = |cost: &TaskCost| backlog < self.limit(cost, now, config);
         let others = || self.load.iter().zip(&self.costs).any(|(n, cost)| *n > 0 && below(cost));
         below(&self.costs[task]) || others()
+    }
+
+    /// Seconds from which on an attempt that was sent at `started` is the worker's failure, although it ended only because
+    /// its client gave no more time. Under overload all that is taken has hardly time enough, so that one that is stopped
+    /// for a moment would look as if it failed. But what others have overtaken was lost, and one that says nothing of
+    /// itself is judged by its answers alone.
+    pub(super) fn fair_when_cut_short(&self, started: Time, p99: f64) -> f64 {
+        match (started < self.answered_from, self.reports()) {
+            (true, _) => p99,
+            (false, true) => f64::INFINITY,
+            (false, false) => 3.0 * p99,
+        }
     }
 
     /// Seconds of work from which on it gets no more of a task with this cost.

@@ -1,7 +1,8 @@
 //! Breakers in a fleet.
 
-use super::driver::Driver;
-use crate::protocol::{AttemptOutcome, BreakerState};
+use super::driver::{Driver, TEXT};
+use crate::config::SchedulerConfig;
+use crate::protocol::{AttemptOutcome, BreakerState, Priority, ProblemCode, WorkerState};
 use crate::scheduler::*;
 
 fn breaker(d: &Driver, key: u32) -> BreakerState {
@@ -130,4 +131,79 @@ fn a_client_without_patience_is_not_held_against_the_worker() {
         assert_eq!(d.answers(t).len(), 1);
     }
     assert_eq!((breaker(&d, 0), breaker(&d, 1)), (BreakerState::Closed, BreakerState::Closed));
+}
+
+/// Puts as much on every worker as it may hold, with so little time that all of it is cut short.
+fn cut_all_short(d: &mut Driver) {
+    for _ in 0..6 {
+        d.submit(TEXT, Priority::Normal, 0.15);
+    }
+    assert_eq!(d.running.len(), 6);
+    d.pass(0.2);
+    assert_eq!(d.running.len(), 0);
+}
+
+#[test]
+fn a_worker_did_not_fail_because_clients_gave_no_time() {
+    let mut d = Driver::with_workers(3);
+    d.teach(150, 0.05);
+    // Stopped for a moment, again and again, as happens where others use the processor.
+    for _ in 0..10 {
+        cut_all_short(&mut d);
+        (0..3).for_each(|key| d.beat(key));
+    }
+    for key in 0..3 {
+        assert_eq!(breaker(&d, key), BreakerState::Closed);
+        assert_eq!(d.scheduler.worker(d.now, WorkerKey(key)).unwrap().failed, 0);
+    }
+}
+
+#[test]
+fn what_others_have_overtaken_was_lost() {
+    let mut d = Driver::with_workers(1);
+    d.teach(150, 0.05);
+    let lost = d.submit(TEXT, Priority::Normal, 0.3);
+    d.pass(0.01);
+    let later = d.text();
+    d.pass(0.05);
+    d.end_of(later, AttemptOutcome::Success);
+    d.pass(0.3);
+    assert_eq!(d.code(lost), ProblemCode::DeadlineExceeded);
+    assert_eq!(d.scheduler.worker(d.now, WorkerKey(0)).unwrap().failed, 1);
+}
+
+#[test]
+fn a_worker_that_tells_nothing_of_itself_is_judged_by_what_it_answers() {
+    let mut d = Driver::new(SchedulerConfig::default());
+    let spec = WorkerSpec {
+        id: "checked".parse().unwrap(),
+        abilities: [Ability::Full; 4],
+        capacity: 8,
+        state: WorkerState::Ready,
+        liveness: Liveness::ActiveCheck,
+    };
+    d.send(Event::WorkerJoined { worker: WorkerKey(0), spec: Box::new(spec) });
+    d.send(Event::WorkerChecked { worker: WorkerKey(0), check: Check::Passed });
+    d.teach(150, 0.05);
+    for (time, failed) in [(0.1, 0), (0.3, 1)] {
+        d.submit(TEXT, Priority::Normal, time);
+        d.pass(0.4);
+        assert_eq!(d.scheduler.worker(d.now, WorkerKey(0)).unwrap().failed, failed, "{time} s");
+    }
+}
+
+#[test]
+fn a_worker_that_was_given_up_on_shows_with_one_request_that_it_is_there() {
+    let mut d = Driver::with_workers(1);
+    d.teach(150, 0.05);
+    for _ in 0..2 {
+        d.submit(TEXT, Priority::Normal, 0.15);
+    }
+    d.pass(0.2);
+    assert_eq!(d.on(0), 0);
+    let three = [d.text(), d.text(), d.text()];
+    assert_eq!(d.on(0), 1, "it may still be at what was given up");
+    d.pass(0.02);
+    d.end_of(three[0], AttemptOutcome::Success);
+    assert_eq!(d.on(0), 2, "it is not");
 }

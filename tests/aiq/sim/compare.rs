@@ -218,6 +218,21 @@ mod rivals {
         }
     }
 
+    /// As processors that are shared with others do; no worker is at fault.
+    #[test]
+    fn overload_of_workers_that_are_stopped_for_moments() {
+        let peak = 3.0 * 16.0 / 0.005;
+        let mut s = Scenario::plain("2x overload, 50 ms a second stopped", 23, 3, 2.0 * peak, 20.0);
+        (s.fixed, s.per_item, s.max_batch, s.timeout) = (0.005, 0.0, 16, (0.1, 0.1));
+        for n in 0..54 {
+            let (worker, from) = (n % 3, 1.0 + 0.33 * n as f64);
+            s.incidents.push(Incident { worker, fault: Fault::Freeze, from, to: from + 0.05 });
+        }
+        let all = compare(&s);
+        assert!(all[0].goodput >= 0.9 * peak, "{:?}", all[0]);
+        assert!(all[0].goodput >= all[1..].iter().map(|f| f.goodput).fold(0.0, f64::max), "{all:?}");
+    }
+
     #[test]
     fn fifty_workers() {
         let s = Scenario::plain("50 workers, one 10x slow", 18, 50, 2000.0, 10.0);
