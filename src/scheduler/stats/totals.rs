@@ -170,15 +170,22 @@ impl TaskFigures {
         (full_for >= least).then_some(full_for)
     }
 
-    /// Requests a second of these priorities that leave the queue, measured while it is full.
-    pub(crate) fn drain_rate(&self, now: Time, priorities: &[Priority]) -> Option<f64> {
+    /// Requests a second that leave the queue, measured while it is full.
+    pub(crate) fn drain_rate(&self, now: Time) -> Option<f64> {
         // The current slice is part of the sum, and only partly over.
         let full_for = self.full_for(now, Duration::from_secs(1))?;
         let slices = (full_for.as_nanos() / SHORT.as_nanos()) as u32;
         let partly = now.nanos() % SHORT.as_nanos() as u64;
         let seconds = f64::from(slices - 1) * SHORT.as_secs_f64() + partly as f64 * 1e-9;
-        let drained: u32 = priorities.iter().map(|p| self.drained[*p as usize].sum(now, SHORT * slices)).sum();
+        let drained: u32 = self.drained.iter().map(|of| of.sum(now, SHORT * slices)).sum();
         Some(f64::from(drained) / seconds).filter(|rate| *rate > 0.0)
+    }
+
+    /// Requests a second of this priority that left the queue in the last second, full or not.
+    pub(crate) fn passed(&self, now: Time, priority: Priority) -> f64 {
+        let partly = now.nanos() % SHORT.as_nanos() as u64;
+        let seconds = 3.0 * SHORT.as_secs_f64() + partly as f64 * 1e-9;
+        f64::from(self.drained[priority as usize].sum(now, 4 * SHORT)) / seconds
     }
 
     /// Seconds until the queue is served down to this virtual deadline, while it is full: under a steady

@@ -218,13 +218,32 @@ mod rivals {
         }
     }
 
+    /// Of what is taken, as good as all is answered in time, however little time that is and whoever is more urgent.
+    #[test]
+    fn overload_by_clients_with_little_time() {
+        for (seed, fixed, per_item, tasks, rate, timeout, seconds) in [
+            (24, 0.005, 0.0, 1, 19_200.0, (0.2, 0.2), 4.0),
+            (25, 0.005, 0.0, 1, 19_200.0, (0.5, 0.5), 4.0),
+            (26, 0.005, 0.0, 1, 19_200.0, (0.1, 0.5), 4.0),
+            (27, 0.0, 0.02, 4, 300.0, (0.3, 1.0), 20.0),
+            (28, 0.0, 0.02, 4, 750.0, (1.0, 1.0), 40.0),
+        ] {
+            let mut s = Scenario::plain("overload, little time", seed, 3, rate, seconds);
+            (s.fixed, s.per_item, s.max_batch, s.tasks, s.timeout) = (fixed, per_item, 16, tasks, timeout);
+            let peak = if fixed > 0.0 { 3.0 * 16.0 / fixed } else { 3.0 / per_item };
+            let f = figures("aiq", &s, Scheduler::new(SchedulerConfig::default(), seed));
+            assert!(f.kept >= 0.95, "seed {seed}: {f:?}");
+            assert!(f.goodput >= 0.9 * peak, "seed {seed}: {f:?}");
+        }
+    }
+
     /// As processors that are shared with others do; no worker is at fault.
     #[test]
     fn overload_of_workers_that_are_stopped_for_moments() {
         let peak = 3.0 * 16.0 / 0.005;
-        let mut s = Scenario::plain("2x overload, 50 ms a second stopped", 23, 3, 2.0 * peak, 20.0);
+        let mut s = Scenario::plain("2x overload, 50 ms a second stopped", 23, 3, 2.0 * peak, 8.0);
         (s.fixed, s.per_item, s.max_batch, s.timeout) = (0.005, 0.0, 16, (0.1, 0.1));
-        for n in 0..54 {
+        for n in 0..20 {
             let (worker, from) = (n % 3, 1.0 + 0.33 * n as f64);
             s.incidents.push(Incident { worker, fault: Fault::Freeze, from, to: from + 0.05 });
         }
