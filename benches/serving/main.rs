@@ -11,6 +11,7 @@
 //! ```
 //!
 //! With `--batch` the model takes 5 ms for a batch of up to 16, and only aiq and mosec are compared: those that batch.
+//! aiq is then also asked for twice what it can do, in an open loop ([`overload`]).
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -21,6 +22,7 @@
 
 mod bare;
 mod network;
+mod overload;
 mod server;
 mod wrk;
 
@@ -93,6 +95,9 @@ fn main() -> ExitCode {
     }
     let medians: BTreeMap<(usize, u32), Run> = runs.into_iter().map(|(key, runs)| (key, Run::median(&runs))).collect();
     table(&kinds, &medians);
+    if options.batch && kinds.iter().any(|kind| kind.name() == "aiq") {
+        overload::run(options.rounds, options.seconds);
+    }
     if let Some(file) = options.json {
         let row = |((at, connections), run): (&(usize, u32), &Run)| {
             json!({"server": kinds[*at].name(), "connections": connections, "requests_per_second": run.rate,

@@ -70,11 +70,15 @@ impl Server {
         None
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Loads it for so many seconds.
     pub(crate) fn load(&self, connections: u32, seconds: u32) -> Run {
         let before = self.cpu();
-        let (answers, took, p50, p99, errors) =
-            wrk::run(&format!("http://127.0.0.1:{}", self.port), connections, seconds);
+        let (answers, took, p50, p99, errors) = wrk::run(&self.url(), connections, seconds);
         let cpu = self.cpu() - before;
         Run { rate: answers / took, p50_ms: p50 / 1e3, p99_ms: p99 / 1e3, cpu_us: cpu * 1e6 / answers.max(1.0), errors }
     }

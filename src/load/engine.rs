@@ -76,7 +76,7 @@ struct Shared {
     inputs: Arc<Inputs>,
     target: Target,
     start: Instant,
-    pool: Pool,
+    pool: Rc<Pool>,
     ids: Ids,
     answered: RefCell<Answered>,
     record: RefCell<Record>,
@@ -104,7 +104,7 @@ async fn drive(run: Run) -> Result<Record, EngineError> {
     let Run { settings, inputs, target, start, cancel, looks, mut queued } = run;
     let shared = Rc::new(Shared {
         record: RefCell::new(Record::try_new(&settings, start)?),
-        pool: Pool::new(target.address),
+        pool: Rc::new(Pool::new(target.address)),
         ids: Ids::new(uuid::Uuid::now_v7().as_u64_pair().1 & 0xFFFF_FFFF_FFFF),
         answered: RefCell::new(Answered::new()),
         settings,

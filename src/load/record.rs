@@ -108,6 +108,8 @@ pub(super) struct Record {
     pub(super) network: Hist,
     /// How late requests were released after their due time.
     pub(super) lag: Hist,
+    /// Those that timed out before there was a connection for them.
+    pub(super) never_left: u64,
     pub(super) workers: BTreeMap<WorkerId, WorkerRecord>,
     pub(super) errors: Vec<(Class, ErrorRecord)>,
     pub(super) retried: u64,
@@ -147,6 +149,7 @@ impl Record {
             inference: Hist::try_new(Precision::Fine)?,
             network: Hist::try_new(Precision::Fine)?,
             lag: Hist::try_new(Precision::Fine)?,
+            never_left: 0,
             workers: BTreeMap::new(),
             errors: Vec::new(),
             retried: 0,
@@ -209,6 +212,7 @@ impl Record {
             return;
         }
         self.last = self.last.max(*ended);
+        self.never_left += u64::from(group == Some(Group::TimedOut) && sent.is_none());
         if matches!(group, None | Some(Group::TimedOut)) {
             let service = sent.map(|sent| ended.saturating_duration_since(sent));
             for scope in [&mut self.all, &mut self.tasks[arrival.task.index()]] {

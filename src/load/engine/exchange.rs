@@ -25,9 +25,12 @@ pub(super) async fn exchange(shared: &Shared, arrival: Arrival, due: Instant) ->
         None => Err(Failure::new(Class::Unreadable, "the schedule names an input that there is not")),
         Some(input) => {
             let deadline = tokio::time::Instant::from_std(due + shared.settings.timeout);
-            // Dropping the exchange closes its connection: so the server learns that nobody waits.
-            let answer = tokio::time::timeout_at(deadline, answer(shared, &arrival, input, &sent)).await;
-            answer.unwrap_or_else(|_| {
+            // Dropping the exchange closes its connection: so the server learns that nobody waits. What comes too late
+            // to be sent at all is given up before anything is done for it.
+            let in_time = tokio::time::Instant::now() < deadline;
+            let answer = answer(shared, &arrival, input, &sent);
+            let answer = if in_time { tokio::time::timeout_at(deadline, answer).await.ok() } else { None };
+            answer.unwrap_or_else(|| {
                 let text = format!("no answer within {}", crate::config::Span(shared.settings.timeout));
                 Err(Failure::new(Class::TimedOut, text))
             })

@@ -264,7 +264,8 @@ fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     };
     let Counts { not_sent, offered, .. } = record.all.counts;
     let lag = record.lag.at(99.0).unwrap_or(0.0);
-    let latency = record.all.latency.at(99.0).unwrap_or(0.0);
+    // What timed out took no longer than that; if it was noticed later, that was this client.
+    let latency = record.all.latency.at(99.0).unwrap_or(0.0).min(settings.timeout.as_secs_f64());
     if settings.how == Loop::Open && lag > GRAVE_LAG && lag > GRAVE_SHARE * latency {
         let text = format!(
             "This client could not keep up: its slowest requests left {} after they were due, where the slowest answers took {}. Its own delay is in the latencies; use a lower rate or a machine with more to spare.",
@@ -280,6 +281,14 @@ fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             error.count, error.example
         );
         warn(true, "client_limit", text);
+    }
+    if record.never_left > 0 {
+        let text = format!(
+            "{} requests ({}) timed out before there was a connection for them: this client could not keep up, or the target takes no more connections.",
+            record.never_left,
+            percent(record.never_left as f64 / offered.max(1) as f64),
+        );
+        warn(true, "never_left", text);
     }
     if not_sent > 0 {
         let text = format!(

@@ -217,8 +217,8 @@ fn worse_than_the_baseline_is_a_regression() {
     assert!(other.differences[0].contains("another"));
 }
 
-#[test]
-fn what_puts_the_numbers_in_doubt_stands_first() {
+/// The report of 500 requests, released so late and ended like this.
+fn doubtful(late: Duration, sent: bool, end: impl Fn() -> Result<Box<InferResponse>, Failure>) -> String {
     let settings = settings("--rate 100 --duration 5s --max-in-flight 7");
     let start = Instant::now();
     let mut record = Record::try_new(&settings, start).unwrap();
@@ -226,9 +226,9 @@ fn what_puts_the_numbers_in_doubt_stands_first() {
         let due = Duration::from_millis(seq * 10);
         let task = TaskType::TextClassification;
         let arrival = Arrival { seq, due, task, input: 0, in_spike: false };
-        record.sent(&arrival, Duration::from_millis(30));
+        record.sent(&arrival, late);
         let due = start + due;
-        record.finished(&Finished { arrival, due, sent: None, ended: due, end: Ok(answer(task, "w", 0)) });
+        record.finished(&Finished { arrival, due, sent: sent.then_some(due), ended: due, end: end() });
     }
     let report = build(Facts {
         settings: &settings,
@@ -243,8 +243,18 @@ fn what_puts_the_numbers_in_doubt_stands_first() {
         baseline: None,
         search: None,
     });
-    let text = report.write(LoadOutput::Text).unwrap();
+    report.write(LoadOutput::Text).unwrap()
+}
+
+#[test]
+fn what_puts_the_numbers_in_doubt_stands_first() {
+    let answered = || Ok(answer(TaskType::TextClassification, "w", 0));
+    let text = doubtful(Duration::from_millis(30), true, answered);
     assert!(text.starts_with("  !! This client could not keep up"), "{text}");
+    let late = || Err(Failure::new(Class::TimedOut, "no answer within 10s"));
+    let text = doubtful(Duration::ZERO, false, late);
+    assert!(text.starts_with("  !! 500 requests (100%) timed out before there was a connection"), "{text}");
+    assert!(doubtful(Duration::ZERO, true, late).starts_with("INVALID"));
 }
 
 #[test]
