@@ -37,12 +37,14 @@ impl Scheduler {
         }
         if self.queue.len() >= self.config.queue_capacity {
             let over = self.queue.len() as f64 - (1.0 - Self::FREE_AGAIN) * self.config.queue_capacity as f64;
-            return Err(self.refuse(ProblemCode::QueueFull, over / self.drain_rate(task)));
+            let after = over / self.drain_rate(task);
+            return Err(self.refuse(ProblemCode::QueueFull, after));
         }
         if s.bytes > self.config.queue_bytes.saturating_sub(self.bytes) {
             let mean = self.bytes as f64 / self.tickets.len().max(1) as f64;
             let over = (self.bytes + s.bytes) as f64 - (1.0 - Self::FREE_AGAIN) * self.config.queue_bytes as f64;
-            return Err(self.refuse(ProblemCode::QueueFull, over / mean.max(1.0) / self.drain_rate(task)));
+            let after = over / mean.max(1.0) / self.drain_rate(task);
+            return Err(self.refuse(ProblemCode::QueueFull, after));
         }
         let late = self.expected(s) - s.deadline.secs_since(self.now);
         if late > 0.0 {
@@ -73,16 +75,17 @@ impl Scheduler {
 
     /// Seconds until the queue has drained down to this request, with those who are still to come and go before it, as
     /// many as of late. Of other priorities' requests it is taken that they have as much time as this one.
-    fn drains_in(&self, s: &Submission) -> f64 {
+    fn drains_in(&mut self, s: &Submission) -> f64 {
         let task = s.task.index();
+        let passed = self.stats.tasks[task].passed(self.now);
+        let rate = self.drain_rate(task);
         let time = s.deadline.secs_since(self.now);
         let lead = |p: Priority| time.min(self.config.patience[p as usize].as_secs_f64());
         let mine = lead(s.priority);
         let waiting = |p: Priority| self.queue.waiting_at(task, p) as f64;
         let ahead = Priority::ALL.iter().filter(|p| lead(**p) <= mine).map(|p| waiting(*p)).sum();
-        let overtaking = Priority::ALL
-            .map(|p| Overtaking { rate: self.stats.tasks[task].passed(self.now, p), lasts: mine - lead(p) });
-        served_in(ahead, self.drain_rate(task), overtaking)
+        let overtaking = Priority::ALL.map(|p| Overtaking { rate: passed[p as usize], lasts: mine - lead(p) });
+        served_in(ahead, rate, overtaking)
     }
 
     /// Seconds until a worker with room would answer a request of this task; zero if one is idle.
@@ -97,15 +100,15 @@ impl Scheduler {
 
     /// Requests a second that leave the queue of a task: measured where it has been full for a
     /// while, otherwise what its workers say that they can do, less what they do for other tasks.
-    pub(super) fn drain_rate(&self, task: usize) -> f64 {
+    pub(super) fn drain_rate(&mut self, task: usize) -> f64 {
         let measured = self.stats.tasks[task].drain_rate(self.now);
         measured.unwrap_or_else(|| self.fleet.rate(task) * self.left_by_others(task)).max(1e-3)
     }
 
     /// The share of the fleet that other tasks did not use in the last second.
-    fn left_by_others(&self, task: usize) -> f64 {
+    fn left_by_others(&mut self, task: usize) -> f64 {
         let used_by = |other: usize| {
-            let passed: f64 = Priority::ALL.iter().map(|p| self.stats.tasks[other].passed(self.now, *p)).sum();
+            let passed: f64 = self.stats.tasks[other].passed(self.now).iter().sum();
             if passed > 0.0 { passed / self.fleet.rate(other).max(passed) } else { 0.0 }
         };
         let used: f64 = (0..TaskType::ALL.len()).filter(|other| *other != task).map(used_by).sum();

@@ -17,6 +17,8 @@ pub(crate) struct TaskFigures {
     pub(crate) done: Ring<44>,
     /// First dispatches by priority: how fast its queue drains.
     drained: [Ring<44>; Priority::ALL.len()],
+    /// How fast it drained in the last second, and when that was looked at.
+    passed: ([f64; Priority::ALL.len()], Time),
     /// How far down its order the queue is served: the latest virtual deadline that was dispatched of
     /// late, and when.
     frontier: (Time, Time),
@@ -79,6 +81,7 @@ impl TaskFigures {
         Self {
             done: Ring::new(SHORT),
             drained: Priority::ALL.map(|_| Ring::new(SHORT)),
+            passed: ([0.0; Priority::ALL.len()], Time::ZERO),
             frontier: (Time::ZERO, Time::ZERO),
             saturated_since: None,
             latency: Rolling::default(),
@@ -181,11 +184,16 @@ impl TaskFigures {
         Some(f64::from(drained) / seconds).filter(|rate| *rate > 0.0)
     }
 
-    /// Requests a second of this priority that left the queue in the last second, full or not.
-    pub(crate) fn passed(&self, now: Time, priority: Priority) -> f64 {
-        let partly = now.nanos() % SHORT.as_nanos() as u64;
-        let seconds = 3.0 * SHORT.as_secs_f64() + partly as f64 * 1e-9;
-        f64::from(self.drained[priority as usize].sum(now, 4 * SHORT)) / seconds
+    /// Requests a second of each priority that left the queue in the last second, full or not; a little while old.
+    pub(crate) fn passed(&mut self, now: Time) -> [f64; Priority::ALL.len()] {
+        let (of, at) = &mut self.passed;
+        if now.since(*at) >= SHORT / 25 {
+            let partly = now.nanos() % SHORT.as_nanos() as u64;
+            let seconds = 3.0 * SHORT.as_secs_f64() + partly as f64 * 1e-9;
+            *of = self.drained.each_ref().map(|drained| f64::from(drained.sum(now, 4 * SHORT)) / seconds);
+            *at = now;
+        }
+        *of
     }
 
     /// Seconds until the queue is served down to this virtual deadline, while it is full: under a steady
