@@ -72,12 +72,11 @@ impl Pool {
         // How often it got one that was not idle: who closes each one at once is not asked for ever.
         let mut waits = 0;
         loop {
-            let mut connection = match self.take_idle() {
-                Some(connection) => connection,
-                None => {
-                    waits += 1;
-                    self.wait_for_one().await?
-                }
+            let mut connection = if let Some(idle) = self.take_idle() {
+                idle
+            } else {
+                waits += 1;
+                self.wait_for_one().await?
             };
             sent();
             match connection.try_send_request(request).await {
