@@ -34,6 +34,8 @@ pub(super) struct Pool {
     waiting: RefCell<VecDeque<oneshot::Sender<Result<Connection, Failure>>>>,
     /// Connections that are being opened: one for each of those who wait, as far as may be.
     opening: Cell<usize>,
+    /// The same, of those that take long.
+    slow: Cell<usize>,
     opened: Cell<u64>,
 }
 
@@ -42,8 +44,10 @@ type Connection = SendRequest<Full<Bytes>>;
 impl Pool {
     /// Idle connections are closed before common servers do it.
     const IDLE: Duration = Duration::from_secs(15);
-    /// Most connections that are being opened at a time.
+    /// Most connections that are being opened at a time, of those that don't take long.
     const MOST_OPENING: usize = 64;
+    /// How long a connection over a quick network takes at most.
+    const BRIEF: Duration = Duration::from_millis(5);
 
     pub(super) fn new(target: SocketAddr) -> Self {
         Self {
@@ -51,6 +55,7 @@ impl Pool {
             idle: RefCell::default(),
             waiting: RefCell::default(),
             opening: Cell::new(0),
+            slow: Cell::new(0),
             opened: Cell::new(0),
         }
     }
@@ -135,13 +140,24 @@ impl Pool {
 
     /// Begins to open connections for those who wait.
     fn open_more(self: &Rc<Self>) {
-        let wanted = self.waiting.borrow().len().min(Self::MOST_OPENING);
+        let wanted = self.waiting.borrow().len().saturating_sub(self.slow.get()).min(Self::MOST_OPENING);
         for _ in self.opening.get()..wanted {
             self.opening.set(self.opening.get() + 1);
             let pool = Rc::clone(self);
             tokio::task::spawn_local(async move {
-                let opened = pool.open().await;
+                let mut opening = std::pin::pin!(pool.open());
+                let brief = tokio::time::timeout(Self::BRIEF, opening.as_mut()).await;
+                // One that is far away takes its time, not this client's: it does not keep others from being opened.
                 pool.opening.set(pool.opening.get() - 1);
+                let opened = if let Ok(opened) = brief {
+                    opened
+                } else {
+                    pool.slow.set(pool.slow.get() + 1);
+                    pool.open_more();
+                    let opened = opening.await;
+                    pool.slow.set(pool.slow.get() - 1);
+                    opened
+                };
                 match opened {
                     Ok(connection) => pool.give(connection),
                     failed => drop(pool.tell_last(failed)),
