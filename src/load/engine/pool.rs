@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::load::outcome::{Class, Failure};
 
-/// The connections of one run. Never more than there are requests in flight.
+/// The connections of one run. Never more than there were requests in flight at once.
 #[derive(Debug)]
 pub(super) struct Pool {
     target: SocketAddr,
@@ -226,10 +226,15 @@ mod tests {
         request
     }
 
+    /// A pool, and where its connections arrive.
+    async fn pool() -> (Rc<Pool>, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (Rc::new(Pool::new(listener.local_addr().unwrap())), listener)
+    }
+
     /// A pool, and a server that answers whatever it is sent; it counts its connections.
     async fn answered() -> (Rc<Pool>, Rc<Cell<u32>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let pool = Rc::new(Pool::new(listener.local_addr().unwrap()));
+        let (pool, listener) = pool().await;
         let connections = Rc::new(Cell::new(0));
         let counted = Rc::clone(&connections);
         spawn_local(async move {
@@ -296,8 +301,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_closes_each_connection_at_once_is_not_asked_for_ever() {
         let test = async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let pool = Rc::new(Pool::new(listener.local_addr().unwrap()));
+            let (pool, listener) = pool().await;
             spawn_local(async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     drop(stream);
@@ -312,8 +316,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_a_failure_of_each_request() {
         let test = async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let pool = Rc::new(Pool::new(listener.local_addr().unwrap()));
+            let (pool, listener) = pool().await;
             drop(listener);
             let (a, b) = tokio::join!(pool.send(request(), || ()), pool.send(request(), || ()));
             for failed in [a, b] {
